@@ -1,0 +1,94 @@
+"""Slides in the formats that OpenSlide knows the vendor of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from hypergene.errors import SlideError
+from hypergene.slide.reader import Level, pyramid
+from hypergene.slide.resolution import Mpp, from_text, from_tiff
+from hypergene.slide.rgb import as_rgb
+
+_UNITS = {"inch": 2, "centimeter": 3}
+
+
+def vendor_of(path: Path) -> str | None:
+    """Name the vendor OpenSlide recognises; None for plain TIFF and for what it does not know."""
+    try:
+        vendor: str | None = openslide.OpenSlide.detect_format(path)
+    except openslide.OpenSlideError:
+        return None
+    return None if vendor == "generic-tiff" else vendor
+
+
+class OpenSlideReader:
+    """A :class:`~hypergene.slide.reader.Reader` over one OpenSlide handle.
+
+    ``openslide.OpenSlide`` and never ``openslide.open_slide``: the latter hands a damaged slide
+    silently to Pillow, which keeps a page and loses the resolution.
+    """
+
+    def __init__(self, path: Path, vendor: str, warnings: tuple[str, ...] = ()) -> None:
+        self._path = path
+        self._handle = _open(path)
+        self.vendor = vendor
+        self.warnings = warnings
+        self.levels: tuple[Level, ...] = pyramid(list(self._handle.level_dimensions))
+        self.resolutions: tuple[Mpp, ...] = _resolutions(self._handle)
+
+    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read a rectangle inside the level (px of that level) as uint8 (height, width, 3)."""
+        # OpenSlide wants level-0 px and divides by its own downsample, so that one is used here.
+        downsample = self._handle.level_downsamples[level]
+        corner = round(column * downsample), round(row * downsample)
+        try:
+            region = self._handle.read_region(corner, level, (width, height))
+        except openslide.OpenSlideError as error:
+            # An error latches: every later read of the same handle would fail too.
+            self._handle.close()
+            self._handle = _open(self._path)
+            raise SlideError(
+                f"{self._path} cannot be decoded at x {corner[0]}, y {corner[1]} px ({error}).",
+                hint="The file is damaged there; copy or export it again.",
+            ) from error
+        return as_rgb(np.asarray(region))
+
+    def reopen(self) -> OpenSlideReader:
+        """Open the same file once more, for another thread."""
+        return OpenSlideReader(self._path, self.vendor, self.warnings)
+
+    def close(self) -> None:
+        """Close the handle."""
+        self._handle.close()
+
+
+def _open(path: Path) -> openslide.OpenSlide:
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideError as error:
+        raise SlideError(
+            f"{path} is damaged or truncated: OpenSlide cannot open it ({error}).",
+            hint="Copy or download it again.",
+        ) from error
+
+
+def _resolutions(handle: openslide.OpenSlide) -> tuple[Mpp, ...]:
+    say = handle.properties
+    tiff_x, tiff_y = (_number(say.get(f"tiff.{axis}Resolution")) for axis in "XY")
+    found = (
+        from_text(say.get("openslide.mpp-x"), say.get("openslide.mpp-y"), "openslide.mpp-x"),
+        from_text(say.get("aperio.MPP"), None, "aperio.MPP"),
+        from_tiff(tiff_x, tiff_y, _UNITS.get(say.get("tiff.ResolutionUnit", ""))),
+    )
+    return tuple(mpp for mpp in found if mpp is not None)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

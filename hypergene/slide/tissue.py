@@ -1,0 +1,310 @@
+"""Where the tissue is: found on the slide, given as a picture, or taken to be everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tifffile
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage import filters, morphology
+
+from hypergene.errors import TissueError
+from hypergene.slide.resolution import Mpp
+from hypergene.slide.slide import Slide
+
+#: Largest overview, in px, whatever the slide: a whole glass (75 x 25 mm) at 8 µm/px is 29 million.
+MAX_OVERVIEW_PX = 64_000_000
+
+#: Tissue smaller than this is dust, and a hole smaller than this is part of the tissue, in µm²
+#: (a disc of 160 µm, so three Visium spots or one and a half of legacy ST).
+SMALLEST_UM2 = 20_000.0
+
+# What follows was set on the five HER2ST sections, CMU-1-Small-Region and faded, darkened and
+# cropped copies of them (see the tests). Distances are in px of the overview, grain is the standard
+# deviation of the optical density (natural logarithm).
+_WINDOW = 5
+_GRAIN_RANGE = (0.002, 2.0)
+_GLASS_GRAIN = 0.006
+_ROUGH_GRAIN = 0.012
+_TWO_KINDS = 4.0
+_CLOSING = 4
+_HALO = 2
+_OPENING = 2
+_STRIP = 512
+_DARKEST_OD = 5.6
+_SUBSAMPLES = (2, 32)
+
+
+@dataclass(frozen=True, eq=False)
+class TissueMask:
+    """Which parts of a slide are tissue.
+
+    Attributes
+    ----------
+    mask
+        bool (height, width); covers the whole slide.
+    scale
+        Level-0 px per px of the mask, along x and along y.
+    source
+        ``"auto"``, ``"none"`` (everything counts), or the file it was read from.
+    """
+
+    mask: NDArray[np.bool_]
+    scale: tuple[float, float]
+    source: str
+
+    def fraction(
+        self,
+        xy_px: ArrayLike,
+        diameter_um: float,
+        mpp: Mpp,
+        shape: Literal["circle", "square"] = "circle",
+    ) -> NDArray[np.float32]:
+        """Find the share of each spot's area that lies on tissue.
+
+        Each spot is probed on a regular grid of points, two for every px of the mask.
+
+        Parameters
+        ----------
+        xy_px
+            Spot centres (n, 2) in level-0 px, x first.
+        diameter_um
+            Diameter of a circle, or side of a square, in µm.
+        mpp
+            Resolution of the slide.
+        shape
+            Shape of the spots.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (n,) in 0..1; what lies outside the slide is not tissue.
+        """
+        xy = np.asarray(xy_px, np.float64).reshape(-1, 2)
+        side = np.array([diameter_um / mpp.x, diameter_um / mpp.y])
+        least, most = _SUBSAMPLES
+        count = int(np.clip(np.ceil(2 * (side / self.scale).max()), least, most))
+        at = (np.arange(count) + 0.5) / count - 0.5
+        points = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
+        if shape == "circle":
+            points = points[np.hypot(*points.T) <= 0.5]
+        height, width = self.mask.shape
+        result = np.empty(len(xy), np.float32)
+        rows = max(1, 4_000_000 // len(points))
+        for start in range(0, len(xy), rows):
+            spots = xy[start : start + rows, None]
+            where = np.floor((spots + points * side) / self.scale).astype(np.int64)
+            column, row = where[..., 0], where[..., 1]
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            hit = self.mask[np.where(inside, row, 0), np.where(inside, column, 0)] & inside
+            result[start : start + rows] = hit.mean(axis=1)
+        return result
+
+
+def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
+    """Find the tissue by how its colour varies, and by its saturation.
+
+    Bare glass is smooth however tinted it is; tissue, at the scale of cells, is not. So the mask
+    starts from the local standard deviation of the optical density (40 µm wide), split by Otsu's
+    threshold on its logarithm. That keeps pale and dark slides alike, since a logarithm turns
+    fading and exposure into shifts, and it rejects stain that has run onto the glass and grids
+    printed under it. Smooth tissue (blood, colloid) is added where saturation is above Otsu's
+    threshold and density is that of the tissue found already. Holes and objects smaller than
+    :data:`SMALLEST_UM2` are removed.
+
+    On a slide without glass nothing is smooth, and all of it is tissue; on one without tissue
+    everything is smooth, and the mask is empty.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    mpp
+        Resolution of the mask in µm per px; never finer than the slide itself.
+
+    Returns
+    -------
+    TissueMask
+        With source ``"auto"``; its mask may be empty.
+
+    References
+    ----------
+    N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
+    Systems, Man, and Cybernetics 9(1), 62-66, 1979.
+    """
+    full = np.array(slide.dimensions, np.float64)
+    per_px = np.maximum(np.array([slide.mpp.x, slide.mpp.y]), mpp)
+    size = full * (slide.mpp.x, slide.mpp.y) / per_px
+    size /= max(1.0, float(np.sqrt(size.prod() / MAX_OVERVIEW_PX)))
+    width, height = (max(1, round(side)) for side in size)
+    scale = (float(full[0] / width), float(full[1] / height))
+    grain, density, saturation = _features(slide.overview(width, height))
+    mask = _rough(grain, density, saturation)
+    area_um2 = scale[0] * slide.mpp.x * scale[1] * slide.mpp.y
+    return TissueMask(_tidy(mask, area_um2), scale, "auto")
+
+
+def whole_slide(slide: Slide) -> TissueMask:
+    """Take the whole slide for tissue, as with ``--tissue none``."""
+    width, height = slide.dimensions
+    return TissueMask(np.ones((1, 1), np.bool_), (float(width), float(height)), "none")
+
+
+def load_tissue(path: str | PathLike[str], slide: Slide) -> TissueMask:
+    """Read a mask that somebody drew: a PNG or TIFF of the whole slide at any scale.
+
+    Parameters
+    ----------
+    path
+        The picture; px that are not zero (in any colour) are tissue.
+    slide
+        The slide it belongs to.
+
+    Returns
+    -------
+    TissueMask
+        With the file as its source.
+
+    Raises
+    ------
+    TissueError
+        If the file cannot be read, or has not the slide's aspect ratio.
+    """
+    path = Path(path)
+    pixels = _decode_mask(path)
+    if pixels.ndim not in (2, 3) or not pixels.size:
+        raise TissueError(
+            f"The tissue mask {path} is not one picture (its shape is {pixels.shape}).",
+            hint="Give a PNG or TIFF in which tissue is not zero.",
+        )
+    mask: NDArray[np.bool_] = (pixels != 0).reshape(*pixels.shape[:2], -1).any(axis=2)
+    height, width = mask.shape
+    full_width, full_height = slide.dimensions
+    scale = full_width / width, full_height / height
+    # A px more or less is rounding, however small the mask.
+    if abs(width - full_width / scale[1]) > 1 + 0.01 * width:
+        raise TissueError(
+            f"The tissue mask {path} is {width} x {height} px, but the slide {slide.path} is "
+            f"{full_width} x {full_height} px: not the same shape.",
+            hint="Give a mask of the whole slide, at any scale.",
+        )
+    return TissueMask(mask, scale, str(path))
+
+
+def _features(
+    overview: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Grain, optical density and saturation of each px, all as uint8 on fixed scales.
+
+    In strips, and one byte each, so that the memory is that of the overview itself.
+    """
+    height, width = overview.shape[:2]
+    grain, density, saturation = (np.empty((height, width), np.uint8) for _ in range(3))
+    to_od = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+    low, high = np.log(_GRAIN_RANGE)
+    margin = _WINDOW // 2
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        first, last = max(top - margin, 0), min(bottom + margin, height)
+        rgb = overview[first:last]
+        od = to_od[rgb].mean(axis=2)
+        mean = ndimage.uniform_filter(od, _WINDOW, mode="nearest")
+        square = ndimage.uniform_filter(od * od, _WINDOW, mode="nearest")
+        spread = np.sqrt(np.maximum(square - mean * mean, 0)).clip(*_GRAIN_RANGE)
+        own = slice(top - first, bottom - first)
+        rows = slice(top, bottom)
+        grain[rows] = np.rint((np.log(spread) - low) / (high - low) * 255)[own]
+        density[rows] = np.rint((od / _DARKEST_OD).clip(0, 1) * 255)[own]
+        saturation[rows] = (rgb.max(axis=2) - rgb.min(axis=2))[own]
+    return grain, density, saturation
+
+
+def _rough(
+    grain: NDArray[np.uint8], density: NDArray[np.uint8], saturation: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Tissue px by px, before holes and specks are dealt with."""
+    split = _otsu(grain)
+    smooth = grain <= split
+    glass, tissue = _median_grain(grain[smooth]), _median_grain(grain[~smooth])
+    # On a dark slide one grey level more or less, which is noise, is a large change of density.
+    grey_level = np.exp(np.median(density[smooth]) / 255 * _DARKEST_OD) / 256
+    rough = max(_ROUGH_GRAIN, float(grey_level))
+    if glass > rough:
+        return np.ones(grain.shape, np.bool_)
+    if tissue < _TWO_KINDS * glass:
+        # One kind of px, and a smooth one: what stands out from it is at most a speck of tissue.
+        return grain > _grain_step(max(3 * glass, rough))
+    mask = grain > max(split, _grain_step(_GLASS_GRAIN))
+    if mask.any():
+        typical = max(_otsu(density), float(np.median(density[mask])))
+        mask |= (saturation > _otsu(saturation)) & (density > typical)
+    return mask
+
+
+def _tidy(mask: NDArray[np.bool_], px_um2: float) -> NDArray[np.bool_]:
+    """Close gaps between fibres, take back the window's halo, drop specks, scratches and holes."""
+    if mask.all() or not mask.any():
+        return mask
+    pad = 2 * _CLOSING
+    mask = np.pad(mask, pad, mode="edge")
+    mask = ndimage.binary_closing(mask, morphology.disk(_CLOSING))
+    mask = ndimage.binary_erosion(mask, morphology.disk(_HALO), border_value=1)
+    mask = ndimage.binary_opening(mask, morphology.disk(_OPENING))[pad:-pad, pad:-pad]
+    smallest = SMALLEST_UM2 / px_um2
+    mask = _without_small(mask, smallest)
+    return ~_without_small(~mask, smallest)
+
+
+def _without_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask)
+    if not count:
+        return mask
+    keep = np.bincount(labels.ravel()) >= smallest_px
+    keep[0] = False
+    return keep[labels]
+
+
+def _otsu(values: NDArray[np.uint8]) -> int:
+    counts = np.bincount(values.ravel(), minlength=256)
+    if np.count_nonzero(counts) < 2:
+        return int(values.flat[0])
+    return int(filters.threshold_otsu(hist=(counts, np.arange(256))))
+
+
+def _median_grain(steps: NDArray[np.uint8]) -> float:
+    """Typical standard deviation of the optical density among px; 0 if there are none."""
+    if not steps.size:
+        return 0.0
+    low, high = np.log(_GRAIN_RANGE)
+    return float(np.exp(low + np.median(steps) / 255 * (high - low)))
+
+
+def _grain_step(spread: float) -> float:
+    low, high = np.log(_GRAIN_RANGE)
+    return float((np.log(spread) - low) / (high - low) * 255)
+
+
+def _decode_mask(path: Path) -> NDArray:
+    if not path.is_file():
+        raise TissueError(
+            f"The tissue mask {path} does not exist.", hint="Give auto, none or a PNG or TIFF file."
+        )
+    # Both libraries raise whatever the damage leads to; here it all means the same.
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return np.asarray(tifffile.imread(path))
+        with Image.open(path) as picture:
+            if picture.format != "PNG":
+                raise ValueError(f"it is {picture.format}")
+            return np.asarray(picture)
+    except Exception as error:
+        raise TissueError(
+            f"The tissue mask {path} cannot be read ({error}).",
+            hint="Give a PNG or TIFF in which tissue is not zero.",
+        ) from error
