@@ -1,0 +1,12 @@
+"""Spots: layouts of the platforms, the table of spots, rings of neighbours. Pure numpy and scipy.
+
+>>> layout = layout_named("visium")
+>>> spots = lay_spots(layout, dimensions_px=(4000, 4000), mpp=(0.5, 0.5))
+>>> near, far = rings(spots.xy_um, spots.xy_um, [0, 125, 225])
+"""
+
+from hypergene.spots.layout import Layout, lay_spots, layout_named
+from hypergene.spots.rings import rings
+from hypergene.spots.table import Spots
+
+__all__ = ["Layout", "Spots", "lay_spots", "layout_named", "rings"]
