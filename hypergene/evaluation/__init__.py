@@ -1,0 +1,42 @@
+"""How good a prediction is: metrics, gene choice, noise ceiling and the controls beside a model.
+
+Pure numpy, scipy and pandas. What is measured, and why, is the protocol's; the traps it names are
+avoided by construction: genes are chosen from training spots, correlations run over the spots of
+one slide, and a gene without variance is counted instead of vanishing from a mean.
+"""
+
+from __future__ import annotations
+
+from hypergene.evaluation.ceiling import noise_ceiling
+from hypergene.evaluation.controls import RidgeControl, ridge_loo, training_mean
+from hypergene.evaluation.genes import expressed, gene_sets, most_variable
+from hypergene.evaluation.metrics import (
+    mae_per_gene,
+    mse_per_gene,
+    partial_pearson_per_gene,
+    pearson_per_gene,
+    r2_per_gene,
+    score_slide,
+    spearman_per_gene,
+    summarise,
+    variance_distance_per_gene,
+)
+
+__all__ = [
+    "RidgeControl",
+    "expressed",
+    "gene_sets",
+    "mae_per_gene",
+    "most_variable",
+    "mse_per_gene",
+    "noise_ceiling",
+    "partial_pearson_per_gene",
+    "pearson_per_gene",
+    "r2_per_gene",
+    "ridge_loo",
+    "score_slide",
+    "spearman_per_gene",
+    "summarise",
+    "training_mean",
+    "variance_distance_per_gene",
+]

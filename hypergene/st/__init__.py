@@ -1,0 +1,26 @@
+"""Local spatial transcriptomics data, in whatever layout, as one canonical AnnData.
+
+The formats are rows of :data:`hypergene.st.formats.FORMATS`; what comes out of
+:func:`read_sample` is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from hypergene.st.coordinates import check_inside, read_coords
+from hypergene.st.genes import shared_genes, unique_symbols
+from hypergene.st.normalise import UNITS, log1p_cp10k
+from hypergene.st.read import read_sample
+from hypergene.st.sheet import Sample, read_samples, single_sample
+
+__all__ = [
+    "UNITS",
+    "Sample",
+    "check_inside",
+    "log1p_cp10k",
+    "read_coords",
+    "read_sample",
+    "read_samples",
+    "shared_genes",
+    "single_sample",
+    "unique_symbols",
+]

@@ -1,0 +1,75 @@
+"""The formats of local data that can be read; a new one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from anndata import AnnData
+
+from hypergene.errors import DataError
+from hypergene.st import h5ad, her2st
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which a section is stored.
+
+    Attributes
+    ----------
+    name
+        What the sheet's column ``format`` says.
+    recognises
+        Tells from the path alone whether data are in this format.
+    read
+        ``(data, spots)`` -> AnnData with counts in ``X``, ``obs`` (in_tissue, array_row,
+        array_col), canonical ``var``, ``obsm["spatial"]`` and ``uns["hypergene"]``;
+        :func:`hypergene.st.read.read_sample` makes the rest.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, Path | None], AnnData]
+
+
+FORMATS = {
+    known.name: known
+    for known in (
+        Format("her2st", her2st.recognises, her2st.read_her2st),
+        Format("h5ad", h5ad.recognises, h5ad.read_h5ad),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    """Return a format by name.
+
+    Raises
+    ------
+    DataError
+        Unknown name; the known ones are listed.
+    """
+    try:
+        return FORMATS[name]
+    except KeyError:
+        raise DataError(
+            f"There is no data format {name!r}.", hint=f"Known are {', '.join(FORMATS)}."
+        ) from None
+
+
+def format_of(data: Path) -> str:
+    """Find the format of data from their path.
+
+    Raises
+    ------
+    DataError
+        No known format looks like this; the known ones are listed.
+    """
+    for known in FORMATS.values():
+        if known.recognises(data):
+            return known.name
+    raise DataError(
+        f"The format of {data} is not known from its name.",
+        hint=f"Say it in the samples sheet's column 'format': {', '.join(FORMATS)}.",
+    )

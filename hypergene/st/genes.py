@@ -1,0 +1,122 @@
+"""Gene names: Ensembl versions off, symbols unique, the genes that slides share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+# Clone-based symbols such as FO538757.1 end in a number that is part of the name, so only
+# identifiers of Ensembl's own shape lose theirs.
+_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})(?:\.\d+)?(_PAR_Y)?")
+
+
+def is_ensembl(name: str) -> bool:
+    """Tell whether a name is an Ensembl gene identifier (ENSG…, ENSMUSG…), versioned or not."""
+    return _ENSEMBL.fullmatch(name) is not None
+
+
+def without_version(name: str) -> str:
+    """Strip the version of an Ensembl identifier; any other name comes back as it is.
+
+    Examples
+    --------
+    >>> without_version("ENSG00000141736.13"), without_version("FO538757.1")
+    ('ENSG00000141736', 'FO538757.1')
+    """
+    match = _ENSEMBL.fullmatch(name)
+    return match[1] + (match[2] or "") if match else name
+
+
+def unique_symbols(symbols: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
+    """Make gene symbols unique, always in the same way.
+
+    Spaces around a name and versions of Ensembl identifiers are stripped. Of several genes with
+    one symbol the first keeps it and the others become ``symbol-1``, ``symbol-2``, …; "first" is
+    by identifier if `ids` is given, so that files in another order agree, else by place in the
+    file. A name that is in the file already is never handed out.
+
+    Parameters
+    ----------
+    symbols
+        One name a gene, length g.
+    ids
+        One identifier a gene, length g, if known.
+
+    Returns
+    -------
+    list of str
+        Unique names, length g, in the order given.
+
+    Raises
+    ------
+    ValueError
+        If `ids` has another length than `symbols`.
+    """
+    names = [without_version(symbol.strip()) for symbol in symbols]
+    order = range(len(names))
+    if ids is not None:
+        if len(ids) != len(names):
+            raise ValueError(f"{len(names)} symbols but {len(ids)} ids")
+        order_keys = [without_version(identifier.strip()) for identifier in ids]
+        order = sorted(order, key=lambda i: (order_keys[i], i))  # type: ignore[assignment]
+    taken = set(names)
+    times: dict[str, int] = {}
+    unique = list(names)
+    for i in order:
+        name = names[i]
+        if name not in times:
+            times[name] = 0
+            continue
+        while (candidate := f"{name}-{times[name] + 1}") in taken:
+            times[name] += 1
+        times[name] += 1
+        taken.add(candidate)
+        unique[i] = candidate
+    return unique
+
+
+def gene_table(symbols: Sequence[str], ids: Sequence[str] | None = None) -> pd.DataFrame:
+    """Build the canonical ``var``: unique symbols as index, ``gene_ids`` where known.
+
+    Names that are Ensembl identifiers themselves serve as identifiers too.
+
+    Parameters
+    ----------
+    symbols
+        One name a gene, length g.
+    ids
+        One identifier a gene, length g, if known.
+
+    Returns
+    -------
+    pandas.DataFrame
+        g rows; column ``gene_ids`` (identifier without version) unless no identifier is known.
+    """
+    if ids is None and any(is_ensembl(symbol.strip()) for symbol in symbols):
+        ids = [symbol if is_ensembl(symbol.strip()) else "" for symbol in symbols]
+    table = pd.DataFrame(index=pd.Index(unique_symbols(symbols, ids), dtype=object))
+    if ids is not None:
+        table["gene_ids"] = [without_version(identifier.strip()) for identifier in ids]
+    return table
+
+
+def shared_genes(gene_lists: Iterable[Sequence[str]]) -> list[str]:
+    """Name the genes that all lists hold, in the order of the first.
+
+    Parameters
+    ----------
+    gene_lists
+        One list of unique symbols a slide, e.g. ``adata.var_names``.
+
+    Returns
+    -------
+    list of str
+        Empty if the lists share nothing or there are none.
+    """
+    lists = [list(genes) for genes in gene_lists]
+    if not lists:
+        return []
+    common = set(lists[0]).intersection(*lists[1:])
+    return [gene for gene in lists[0] if gene in common]

@@ -1,0 +1,116 @@
+"""One sample, in any format, as the canonical AnnData."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from hypergene.errors import DataError
+from hypergene.spots import Layout
+from hypergene.st.formats import format_named
+from hypergene.st.normalise import UNITS, log1p_cp10k
+from hypergene.st.sheet import Sample
+
+_log = logging.getLogger(__name__)
+
+# Beyond this the pitch and the stated resolution cannot both be right.
+_MPP_DISAGREES = 0.05
+
+
+def read_sample(sample: Sample) -> AnnData:
+    """Read a sample's data; the slide is not opened.
+
+    Parameters
+    ----------
+    sample
+        As :func:`hypergene.st.read_samples` gives it.
+
+    Returns
+    -------
+    AnnData
+        ``X``: float32 CSR, log1p CP10k over all genes; ``layers["counts"]``: int32 CSR; ``obs``:
+        in_tissue (int8, all 1), array_row, array_col (int32; -1 off any lattice), sample, patient,
+        section (categories; a patient who is not known is missing), total_counts (int64);
+        ``var``: unique symbols, ``gene_ids`` where known; ``obsm["spatial"]``: float64 (x, y),
+        level-0 px, spot centres. Spots outside the tissue, without position or without counts are
+        left out. ``uns["hypergene"]``: units, genes_measured, format, counts_from, dropped (spots
+        left out, by reason), warnings if there are any, and where known layout (the fields of
+        :class:`hypergene.spots.Layout`), pitch_px (measured), spot_diameter_px, mpp [x, y],
+        mpp_from_pitch.
+
+    Raises
+    ------
+    DataError
+        Unknown format, or data that are missing, malformed, or left without spots.
+    """
+    adata = format_named(sample.format).read(sample.data, sample.spots)
+    about: dict[str, Any] = adata.uns["hypergene"]
+    in_tissue = adata.obs["in_tissue"].to_numpy(dtype=bool)
+    totals = np.asarray(adata.X.sum(axis=1, dtype=np.int64)).ravel()
+    kept = in_tissue & (totals > 0)
+    about["dropped"] = {
+        "counts_without_position": 0,
+        "positions_without_counts": 0,
+        **about["dropped"],
+        "outside_tissue": int((~in_tissue).sum()),
+        "zero_counts": int((in_tissue & (totals == 0)).sum()),
+    }
+    if not kept.any():
+        raise DataError(
+            f"{sample.data} has no spot left: of {adata.n_obs}, "
+            f"{about['dropped']['outside_tissue']} are outside the tissue and "
+            f"{about['dropped']['zero_counts']} have no counts.",
+            hint="Is this the right file?",
+        )
+    adata = adata[kept].copy()
+    adata.obs["total_counts"] = totals[kept]
+    for column, name in (
+        ("sample", sample.sample),
+        ("patient", sample.patient),
+        ("section", sample.section or sample.sample),
+    ):
+        codes = np.full(adata.n_obs, 0 if name is not None else -1)
+        adata.obs[column] = pd.Categorical.from_codes(codes, [name] if name is not None else [])
+    adata.layers["counts"] = adata.X
+    adata.X = log1p_cp10k(adata.X)
+    about |= {"units": UNITS, "genes_measured": adata.n_vars, "format": sample.format}
+    if (warning := _resolution(about, sample)) is not None:
+        about["warnings"] = [warning]
+        _log.warning("%s", warning)
+    adata.uns["hypergene"] = about
+    return adata
+
+
+def _resolution(about: dict[str, Any], sample: Sample) -> str | None:
+    """Complete the geometry in `about` from the sheet's mpp; say so where the two disagree."""
+    pitch_px = about.get("pitch_px")
+    if sample.mpp is not None:
+        about["mpp"] = [sample.mpp, sample.mpp]
+    if "layout" not in about:
+        if sample.mpp is not None and pitch_px and "spot_diameter_px" in about:
+            about["layout"] = asdict(
+                Layout(
+                    name="given",
+                    lattice="given",
+                    diameter_um=about["spot_diameter_px"] * sample.mpp,
+                    pitch_um=pitch_px * sample.mpp,
+                    shape="circle",
+                )
+            )
+        return None
+    if not pitch_px:
+        return None
+    implied = about["layout"]["pitch_um"] / pitch_px
+    about["mpp_from_pitch"] = implied
+    if sample.mpp is None or abs(implied / sample.mpp - 1) <= _MPP_DISAGREES:
+        return None
+    return (
+        f"{sample.sample}: its spots are {pitch_px:.1f} px apart, which at "
+        f"{about['layout']['pitch_um']:g} µm is {implied:.3f} µm/px, but the mpp given is "
+        f"{sample.mpp:g}; the one given is used."
+    )

@@ -1,0 +1,214 @@
+"""Text tables, plain or gzipped, read strictly: every row has as many cells as the header."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hypergene.errors import DataError, HypergeneError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
+
+
+def read_lines(path: Path, *, error: type[HypergeneError] = DataError) -> list[str]:
+    """Read the lines of a UTF-8 text file; gzip is known by its first bytes, not by the name.
+
+    Parameters
+    ----------
+    path
+        The file.
+    error
+        Which kind of error a bad file is.
+
+    Returns
+    -------
+    list of str
+        Lines without their ends; empty lines at the end are left out.
+
+    Raises
+    ------
+    HypergeneError
+        Of kind `error`: no such file, a folder, unreadable, truncated gzip, not text, empty.
+    """
+    if path.is_dir():
+        raise error(f"{path} is a folder, not a text table.", hint="Give the table's own path.")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"There is no file {path}.", hint="Check the path.") from None
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}.") from None
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as reason:
+            raise error(
+                f"{path} is a damaged or truncated gzip file ({reason}).",
+                hint="Copy or download it again.",
+            ) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise error(f"{path} is not UTF-8 text.", hint="Save it as UTF-8 text.") from None
+    if "\x00" in text:
+        raise error(f"{path} is not a text table: it holds NUL bytes.")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise error(f"{path} is empty.")
+    return lines
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small text table, all cells as text.
+
+    Attributes
+    ----------
+    path
+        Where it came from, for messages.
+    columns
+        Column name -> cells, in file order.
+    line_numbers
+        Line of each row in the file, from 1.
+    error
+        The kind of error that bad cells raise.
+    """
+
+    path: Path
+    columns: dict[str, list[str]]
+    line_numbers: list[int]
+    error: type[HypergeneError]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.line_numbers)
+
+    def require(self, *names: str) -> None:
+        """Raise unless all of these columns are there.
+
+        Raises
+        ------
+        HypergeneError
+            Naming the missing columns and those found.
+        """
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise self.error(
+                f"{self.path} has no column {', '.join(missing)} "
+                f"(found: {', '.join(self.columns)}).",
+                hint=f"It needs the columns {', '.join(names)}.",
+            )
+
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """Read one column as finite numbers, shape (rows,).
+
+        Raises
+        ------
+        HypergeneError
+            Naming the first line that holds no finite number.
+        """
+        values = np.empty(len(self))
+        for row, cell in enumerate(self.columns[name]):
+            try:
+                values[row] = float(cell)
+            except ValueError:
+                values[row] = np.nan
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            cell = self.columns[name][bad[0]]
+            raise self.error(
+                f"{self.path} has {cell!r} in column {name} on line {self.line_numbers[bad[0]]}, "
+                "where a number is needed.",
+                hint="Correct or remove that line.",
+            )
+        return values
+
+    def integers(self, name: str) -> npt.NDArray[np.int32]:
+        """Read one column as integers, shape (rows,).
+
+        Raises
+        ------
+        HypergeneError
+            Naming the first line that holds no 32-bit integer.
+        """
+        values = self.numbers(name)
+        bad = np.flatnonzero((values != np.rint(values)) | (np.abs(values) >= 2**31))
+        if bad.size:
+            raise self.error(
+                f"{self.path} has {self.columns[name][bad[0]]!r} in column {name} on line "
+                f"{self.line_numbers[bad[0]]}, where an integer is needed.",
+                hint="Correct or remove that line.",
+            )
+        return values.astype(np.int32)
+
+
+def read_table(
+    path: Path, separators: str = ",", *, error: type[HypergeneError] = DataError
+) -> Table:
+    """Read a small text table with a header.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzipped.
+    separators
+        The separators allowed; the first of them that stands in the header is taken.
+    error
+        Which kind of error a bad file is.
+
+    Returns
+    -------
+    Table
+        At least one row. Empty lines are left out.
+
+    Raises
+    ------
+    HypergeneError
+        Of kind `error`: what :func:`read_lines` raises; a column twice; a row of another length
+        than the header; no rows.
+    """
+    lines = read_lines(path, error=error)
+    separator = next((s for s in separators if s in lines[0]), separators[0])
+    rows: list[list[str]] = []
+    line_numbers: list[int] = []
+    reader = csv.reader(lines, delimiter=separator)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append([cell.strip() for cell in cells])
+                line_numbers.append(reader.line_num)
+    except csv.Error as reason:
+        raise error(f"{path} is not a table: {reason} (line {reader.line_num}).") from None
+    header = rows[0]
+    if len(header) == 1 and (other := separator_in(header[0])) is not None:
+        raise error(
+            f"{path} is separated by {other}.",
+            hint=f"Save it separated by {' or '.join(_SEPARATORS[s] for s in separators)}.",
+        )
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise error(f"{path} has the column {twice!r} twice.", hint="Remove one of them.")
+    for number, cells in zip(line_numbers, rows, strict=True):
+        if len(cells) != len(header):
+            raise error(
+                f"{path} has {len(cells)} cells on line {number}, but {len(header)} columns.",
+                hint="Correct that line, or download the file again.",
+            )
+    if len(rows) == 1:
+        raise error(f"{path} has a header but no rows.")
+    columns = {name: [cells[i] for cells in rows[1:]] for i, name in enumerate(header)}
+    return Table(path, columns, line_numbers[1:], error)
+
+
+def separator_in(line: str) -> str | None:
+    """Name the separator that stands in a line, e.g. ``"tabs"``; None without any."""
+    return next((name for mark, name in _SEPARATORS.items() if mark in line), None)
