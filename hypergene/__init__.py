@@ -1,0 +1,44 @@
+"""Spatial gene expression predicted from H&E slides.
+
+The public functions are imported when they are first asked for, so that ``import hypergene`` (and
+``hypergene --help``) cost neither torch nor anndata.
+
+Examples
+--------
+>>> import hypergene
+>>> adata = hypergene.predict("slide.svs")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypergene.pipeline.finetune import finetune
+    from hypergene.pipeline.predict import predict
+    from hypergene.pipeline.tile import tile
+    from hypergene.slide import open_slide
+    from hypergene.zoo import load_model
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "finetune", "load_model", "open_slide", "predict", "tile"]
+
+_HOME = {
+    "finetune": "hypergene.pipeline.finetune",
+    "load_model": "hypergene.zoo",
+    "open_slide": "hypergene.slide",
+    "predict": "hypergene.pipeline.predict",
+    "tile": "hypergene.pipeline.tile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,92 @@
+"""The ``hypergene`` command: one module a command, each parses, calls one function and prints.
+
+Nothing heavy is imported here: ``hypergene --help`` must answer at once, so torch and anndata are
+imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from hypergene import __version__
+from hypergene.cli.console import log_to_stderr, say_error
+from hypergene.cli.demo import demo
+from hypergene.cli.finetune import finetune
+from hypergene.cli.predict import predict
+from hypergene.cli.tile import tile
+from hypergene.errors import HypergeneError
+
+app = typer.Typer(
+    name="hypergene",
+    help="Spatial gene expression predicted from H&E slides.",
+    epilog="Every option can also be set by an environment variable, e.g. --min-tissue by "
+    "HYPERGENE_MIN_TISSUE, or in a TOML file given with --config.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (predict, tile, finetune, demo):
+    app.command()(command)
+
+INTERRUPTED = 130
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hypergene {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    Parameters
+    ----------
+    arguments
+        What follows ``hypergene``; None = the process's own arguments.
+
+    Raises
+    ------
+    SystemExit
+        Always. 0 done, 1 failed, 2 wrong usage, 3 some of several slides failed, 130 interrupted.
+    """
+    log_to_stderr()
+    try:
+        get_command(app)(args=None if arguments is None else list(arguments), prog_name="hypergene")
+    except HypergeneError as error:
+        _trace_if_debugging()
+        say_error(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        _trace_if_debugging()
+        say_error(
+            f"hypergene met something it did not expect ({type(error).__name__}: {error}).",
+            "Please report this with the command you ran; --debug shows where it happened.",
+        )
+        sys.exit(1)
+
+
+def _trace_if_debugging() -> None:
+    if os.environ.get("HYPERGENE_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()

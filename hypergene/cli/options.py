@@ -1,0 +1,75 @@
+"""Options that several commands share, written once.
+
+Every option can be given as an environment variable too: ``--min-tissue`` as
+``HYPERGENE_MIN_TISSUE``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hypergene.cli.config import read_config
+
+
+def option(*flags: str, help: str, **settings: Any) -> Any:
+    """Return a Typer option whose environment variable is named after its long flag."""
+    long = next(flag for flag in flags if flag.startswith("--")).split("/")[0]
+    variable = "HYPERGENE_" + long[2:].replace("-", "_").upper()
+    return typer.Option(*flags, help=help, envvar=variable, show_envvar=False, **settings)
+
+
+def _debug(value: bool) -> bool:
+    if value:
+        os.environ["HYPERGENE_DEBUG"] = "1"  # read where errors end, in hypergene.cli.main
+    return value
+
+
+Slides = Annotated[
+    list[Path],
+    typer.Argument(metavar="SLIDE", help="Slide files.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    option("--out", "-o", help="Folder for the results.  [default: beside the slide]"),
+]
+Mpp = Annotated[
+    float | None,
+    option("--mpp", help="Microns per pixel of level 0, over what the file says."),
+]
+Coords = Annotated[
+    Path | None,
+    option("--coords", help="Spot centres (CSV with x,y in px, h5ad, or a *.spots.zarr)."),
+]
+Diameter = Annotated[
+    float | None, option("--diameter", help="Spot diameter in µm.  [default: the layout's]")
+]
+Pitch = Annotated[
+    float | None,
+    option("--pitch", help="Distance between spot centres in µm.  [default: the layout's]"),
+]
+Tissue = Annotated[str, option("--tissue", help="auto, none (every spot counts), or a mask image.")]
+MinTissue = Annotated[
+    float, option("--min-tissue", help="Least share of a laid spot's area on tissue, 0 to 1.")
+]
+Device = Annotated[str, option("--device", help="auto, cpu or cuda.")]
+Workers = Annotated[int, option("--workers", help="Threads that read the slide.", min=0)]
+Seed = Annotated[int, option("--seed", help="Seed of everything random.")]
+Json = Annotated[bool, option("--json", help="Print one JSON object a slide.")]
+Overwrite = Annotated[bool, option("--overwrite", help="Replace results that exist.")]
+Config = Annotated[
+    Path | None,
+    option(
+        "--config",
+        help="TOML file with options; flags and environment variables go before it.",
+        is_eager=True,
+        callback=read_config,
+    ),
+]
+Debug = Annotated[
+    bool,
+    option("--debug", help="Show tracebacks.", callback=_debug, hidden=True),
+]

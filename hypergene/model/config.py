@@ -1,0 +1,130 @@
+"""What a model is, apart from its weights: the part of a model folder a person can read.
+
+``config.json`` of a model folder is one :class:`ModelConfig`. Unknown keys are refused, so that a
+file from a newer or a foreign program is named as such instead of being half understood.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EncoderConfig(Strict):
+    """The image encoder and the crops it sees.
+
+    A spot is encoded once per crop width; the vectors of all widths are joined into the spot's
+    features, in the order given.
+    """
+
+    name: str = Field("resnet10t", description="timm name, or hf-hub:org/name")
+    arguments: dict[str, int | float | str | bool | list[int]] = Field(
+        default_factory=dict, description="keyword arguments of the timm constructor"
+    )
+    pretrained: bool = Field(False, description="start from the published weights of `name`")
+    tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")
+    tile_px: int = Field(112, ge=8, le=2048, description="crops are resampled to this width, px")
+    mean: tuple[float, float, float] = Field((0.75, 0.60, 0.75), description="of RGB in 0..1")
+    std: tuple[Positive, Positive, Positive] = (0.20, 0.20, 0.20)
+
+
+class LayoutConfig(Strict):
+    """The lattice of spots the model was trained on, which is also that of its context."""
+
+    name: str
+    lattice: Literal["hexagon", "square"]
+    shape: Literal["circle", "square"]
+    diameter_um: Positive
+    pitch_um: Positive
+
+
+class NicheConfig(Strict):
+    """How far a spot looks around itself."""
+
+    ring_edges_pitch: tuple[float, ...] = Field(
+        (0.5, 1.25, 2.25, 3.25),
+        min_length=2,
+        description="edges of the rings of neighbours, in pitches of the model's own lattice",
+    )
+    context_spots: int = Field(2000, ge=1, description="spots that give a slide's statistics")
+    min_tissue: Share = Field(0.25, description="tissue share of a spot of the context")
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> NicheConfig:
+        edges = self.ring_edges_pitch
+        if edges[0] < 0 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+            raise ValueError("ring_edges_pitch must rise from 0 or above")
+        return self
+
+    @property
+    def rings(self) -> int:
+        """Number of rings."""
+        return len(self.ring_edges_pitch) - 1
+
+
+class GeometryConfig(Strict):
+    """The space in which images and genes meet."""
+
+    kind: Literal["lorentz", "euclidean"] = "lorentz"
+    dim: int = Field(64, ge=2, le=1024)
+
+
+class HeadConfig(Strict):
+    """From embedding and features to gene modules."""
+
+    modules: int = Field(50, ge=1, description="gene modules (rank of the prediction)")
+    hidden: int = Field(0, ge=0, description="width of a hidden layer; 0 = a linear head")
+    dropout: Share = 0.3
+
+
+class Provenance(Strict):
+    """Where a model comes from; copied into every prediction."""
+
+    name: str
+    revision: str = "1"
+    licence: str = "unknown"
+    tissue: str = "unknown"
+    trained_on: tuple[str, ...] = ()
+    patients: int | None = None
+    validated_on: tuple[str, ...] = ()
+    validation: str = "none"
+    hypergene: str = ""
+
+
+class ModelConfig(Strict):
+    """Everything about a model but its weights."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    provenance: Provenance
+    encoder: EncoderConfig = EncoderConfig()
+    layout: LayoutConfig
+    niche: NicheConfig = NicheConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    head: HeadConfig = HeadConfig()
+    genes: tuple[str, ...] = Field(min_length=1, description="symbols, in the order of the output")
+    gene_ids: tuple[str, ...] | None = Field(None, description="Ensembl ids without version")
+
+    @model_validator(mode="after")
+    def _genes_are_distinct(self) -> ModelConfig:
+        if len(set(self.genes)) != len(self.genes):
+            raise ValueError("genes holds the same symbol twice")
+        if self.gene_ids is not None and len(self.gene_ids) != len(self.genes):
+            raise ValueError("gene_ids and genes differ in length")
+        return self
+
+    @property
+    def ring_edges_um(self) -> tuple[float, ...]:
+        """Edges of the rings of neighbours in µm."""
+        return tuple(edge * self.layout.pitch_um for edge in self.niche.ring_edges_pitch)

@@ -1,0 +1,118 @@
+"""The two readouts of a spot: a trained head and a closed-form ridge, and what they mean in genes.
+
+Both answer in standardised *gene modules*; :class:`GeneModules` turns modules into genes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hypergene.model.config import HeadConfig
+
+LOG_VARIANCE_RANGE = (-6.0, 3.0)
+
+
+class ModuleScores(NamedTuple):
+    """Standardised module scores with their spread; both (n, modules) float32."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+
+class Head(nn.Module):
+    """Trained readout.
+
+    It starts at zero, that is at the training mean of every gene with unit spread.
+
+    Parameters
+    ----------
+    width
+        Length of the vector it reads.
+    config
+        Number of modules, hidden width, dropout.
+    """
+
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        inner = config.hidden or width
+        self.body = nn.Sequential(nn.Dropout(config.dropout))
+        if config.hidden:
+            self.body.extend([nn.Linear(width, inner), nn.GELU(), nn.Dropout(config.dropout)])
+        self.mean = nn.Linear(inner, config.modules)
+        self.log_variance = nn.Linear(inner, config.modules)
+        for layer in (self.mean, self.log_variance):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor) -> ModuleScores:
+        """Read (n, width) vectors; the spread cannot steer what the body learns."""
+        body = self.body(inputs)
+        log_variance = self.log_variance(body.detach()).clamp(*LOG_VARIANCE_RANGE)
+        return ModuleScores(self.mean(body), log_variance)
+
+
+class RidgeReadout(nn.Module):
+    """Closed-form readout: a ridge on a spot's own features and its ring means.
+
+    The weights are fitted by :func:`hypergene.training.readout.fit`, never by gradients. ``share``
+    is its part in the average with the head, chosen on inner validation; 0 leaves the head alone.
+    """
+
+    def __init__(self, width: int, modules: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(width, modules))
+        self.register_buffer("share", torch.zeros(()))
+        self.weight: Tensor
+        self.share: Tensor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Module scores (n, modules) of slide-centred features with ring means (n, width)."""
+        return inputs @ self.weight
+
+    def blend(self, head: Tensor, ridge: Tensor) -> Tensor:
+        """Weighted mean of both readouts, (n, modules)."""
+        return head + self.share * (ridge - head)
+
+
+class GeneModules(nn.Module):
+    """Low-rank map from standardised module scores to log1p CP10k of every gene.
+
+    ``x_g = mean_g + sum_k s_k loading_kg``, with the variance of the part that no module explains
+    beside it. Fitted on training counts (:mod:`hypergene.training.modules`), fixed afterwards.
+    """
+
+    def __init__(self, modules: int, genes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(genes))
+        self.register_buffer("loadings", torch.zeros(modules, genes))
+        self.register_buffer("residual_variance", torch.ones(genes))
+        self.register_buffer("spread_scale", torch.ones(()))
+        self.mean: Tensor
+        self.loadings: Tensor
+        self.residual_variance: Tensor
+        self.spread_scale: Tensor
+
+    def expression(self, scores: Tensor, genes: Tensor | None = None) -> Tensor:
+        """log1p CP10k (n, genes) of module scores (n, modules), not below 0."""
+        mean, loadings = self._narrow(genes, self.mean, self.loadings)
+        return torch.addmm(mean, scores, loadings).clamp_min(0.0)
+
+    def spread(self, log_variance: Tensor, genes: Tensor | None = None) -> Tensor:
+        """Predicted standard deviation (n, genes) in log1p CP10k, of a *measured* value."""
+        residual, loadings = self._narrow(genes, self.residual_variance, self.loadings)
+        variance = torch.addmm(residual, log_variance.exp(), loadings.square())
+        return self.spread_scale * variance.clamp_min(1e-8).sqrt()
+
+    @property
+    def module_variance(self) -> Tensor:
+        """Share of the variance over all genes that each module carries, (modules,), sum 1."""
+        energy = self.loadings.square().sum(1)
+        return energy / energy.sum().clamp_min(1e-12)
+
+    @staticmethod
+    def _narrow(genes: Tensor | None, row: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        return (row, table) if genes is None else (row[genes], table[:, genes])
+

@@ -1,0 +1,64 @@
+"""What the training tissue looked like, to tell how far a new spot is from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+DIRECTIONS = 32
+QUANTILES = 101
+
+
+class Reference(nn.Module):
+    """Mahalanobis distance of a spot's features to the training spots, as a percentile.
+
+    The features are *not* slide-centred: a slide that looks unlike all training slides is to be
+    noticed. Directions of small variance count through the residual beside the leading
+    directions (Lee et al. 2018, arXiv 1807.03888, for Mahalanobis scores in feature space).
+
+    Parameters
+    ----------
+    features
+        Length of a spot's feature vector.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        rank = min(DIRECTIONS, features)
+        self.register_buffer("center", torch.zeros(features))
+        self.register_buffer("directions", torch.zeros(features, rank))
+        self.register_buffer("residual_scale", torch.ones(()))
+        self.register_buffer("quantiles", torch.zeros(QUANTILES))
+        self.center: Tensor
+        self.directions: Tensor
+        self.residual_scale: Tensor
+        self.quantiles: Tensor
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Learn center, directions and the distribution of distances from (n, features)."""
+        features = features.float()
+        self.center.copy_(features.mean(0))
+        centered = features - self.center
+        _, singular, basis = torch.linalg.svd(centered, full_matrices=False)
+        rank = min(self.directions.shape[1], len(singular))
+        deviation = (singular[:rank] / max(len(features) - 1, 1) ** 0.5).clamp_min(1e-6)
+        self.directions.zero_()
+        self.directions[:, :rank] = basis[:rank].T / deviation
+        outside = centered - (centered @ basis[:rank].T) @ basis[:rank]
+        self.residual_scale.copy_(outside.square().sum(1).mean().sqrt().clamp_min(1e-6))
+        steps = torch.linspace(0, 1, QUANTILES)
+        self.quantiles.copy_(torch.quantile(self._distance(features), steps))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Share of training spots that lie nearer to the center than each spot, (n,) in 0..1."""
+        rank = torch.searchsorted(self.quantiles, self._distance(features.float()))
+        return rank.float().div(QUANTILES - 1).clamp(0.0, 1.0)
+
+    def _distance(self, features: Tensor) -> Tensor:
+        centered = features - self.center
+        inside = centered @ self.directions
+        length = self.directions.norm(dim=0).clamp_min(1e-12)
+        explained = (inside / length).square().sum(1)
+        outside = (centered.square().sum(1) - explained).clamp_min(0.0)
+        return (inside.square().sum(1) + outside / self.residual_scale.square()).sqrt()

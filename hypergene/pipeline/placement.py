@@ -1,0 +1,148 @@
+"""Which spots of a slide are looked at, laid or given, and how much tissue each holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hypergene.errors import TissueError, UsageError
+from hypergene.slide import Slide, TissueMask, find_tissue, load_tissue, whole_slide
+from hypergene.spots import Layout, Spots, lay_spots, layout_named
+from hypergene.st import check_inside, read_coords
+
+
+@dataclass(frozen=True, eq=False)
+class SpotsOnTissue:
+    """Spots and the tissue under them.
+
+    Attributes
+    ----------
+    spots
+        The n spots kept.
+    fraction
+        float32 (n,), share of each spot's area that lies on tissue, 0..1.
+    mask
+        The tissue mask the fractions were measured on.
+    """
+
+    spots: Spots
+    fraction: NDArray[np.float32]
+    mask: TissueMask
+
+
+def place_spots(
+    slide: Slide,
+    *,
+    layout: str,
+    diameter_um: float | None = None,
+    pitch_um: float | None = None,
+    coords: Path | None = None,
+    tissue: str = "auto",
+    min_tissue: float = 0.25,
+) -> SpotsOnTissue:
+    """Place spots on a slide.
+
+    Spots laid on a lattice are dropped where less than `min_tissue` of their area is tissue; spots
+    given by the user are all kept, since someone asked for each of them, and only their tissue
+    fraction is reported.
+
+    Parameters
+    ----------
+    slide
+        An open slide.
+    layout
+        ``"visium"``, ``"st"`` or ``"grid"``.
+    diameter_um, pitch_um
+        Spot diameter (or side of a square) and centre-to-centre distance in µm; None = the
+        layout's own.
+    coords
+        A file of spot centres (CSV, TSV, h5ad or zarr) instead of a lattice.
+    tissue
+        ``"auto"`` (found on the slide), ``"none"`` (everything counts as tissue) or the path of a
+        mask image.
+    min_tissue
+        Least share of a laid spot's area on tissue, 0..1.
+
+    Raises
+    ------
+    UsageError
+        If `min_tissue` lies outside 0..1.
+    TissueError
+        If no laid spot is left.
+    SpotsError
+        If the layout or the coordinates are malformed, or coordinates lie outside the slide.
+    """
+    if not 0 <= min_tissue <= 1:
+        raise UsageError(
+            f"The least tissue fraction is {min_tissue:g}, which is no share between 0 and 1.",
+            hint="Give --min-tissue a number from 0 to 1, e.g. 0.25.",
+        )
+    wanted = layout_named(layout, diameter_um=diameter_um, pitch_um=pitch_um)
+    mpp = (slide.mpp.x, slide.mpp.y)
+    # Coordinates are cheap and often wrong; the mask may take a while.
+    given = None
+    if coords is not None:
+        given = read_coords(coords, layout=wanted, mpp=mpp)
+        check_inside(given, slide.dimensions, coords)
+    mask = tissue_mask(slide, tissue)
+    spots = lay_spots(wanted, slide.dimensions, mpp) if given is None else given
+    fraction = mask.fraction(
+        spots.xy_px, spots.layout.diameter_um, slide.mpp, spots.layout.shape
+    ).astype(np.float32, copy=False)
+    if given is not None:
+        return SpotsOnTissue(spots, fraction, mask)
+
+    kept = np.flatnonzero(fraction >= min_tissue)
+    if len(kept) == 0:
+        raise TissueError(_none_left(slide, spots.layout, fraction, mask, min_tissue), hint=_HINT)
+    return SpotsOnTissue(spots.subset(kept), fraction[kept], mask)
+
+
+_HINT = (
+    "Give a mask image with --tissue FILE, --tissue none to use every spot, "
+    "or a lower --min-tissue."
+)
+
+
+def spot_table(placed: SpotsOnTissue, *, min_tissue: float) -> pd.DataFrame:
+    """Return the spots' part of the canonical ``obs``, indexed by spot name.
+
+    Columns: ``in_tissue`` (int8, 1 where the tissue fraction reaches `min_tissue`), ``array_row``
+    and ``array_col`` (int32), ``tissue_fraction`` (float32).
+    """
+    return pd.DataFrame(
+        {
+            "in_tissue": (placed.fraction >= min_tissue).astype(np.int8),
+            "array_row": placed.spots.array_row,
+            "array_col": placed.spots.array_col,
+            "tissue_fraction": placed.fraction,
+        },
+        index=pd.Index(placed.spots.names.astype(object)),
+    )
+
+
+def tissue_mask(slide: Slide, tissue: str) -> TissueMask:
+    """Return the mask that ``--tissue`` names: ``"auto"``, ``"none"`` or a mask image."""
+    if tissue == "auto":
+        return find_tissue(slide)
+    if tissue == "none":
+        return whole_slide(slide)
+    return load_tissue(Path(tissue), slide)
+
+
+def _none_left(
+    slide: Slide,
+    layout: Layout,
+    fraction: NDArray[np.float32],
+    mask: TissueMask,
+    min_tissue: float,
+) -> str:
+    return (
+        f"No spot of {slide.path} has enough tissue: {mask.mask.mean():.1%} of the slide is tissue "
+        f"({mask.source}) and the fullest of {len(fraction):,} {layout.name} spots holds "
+        f"{fraction.max():.1%}, less than the {min_tissue:.0%} asked for."
+    )

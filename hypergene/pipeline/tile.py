@@ -1,0 +1,231 @@
+"""``hypergene tile``: the spots of a slide, with or without their pixels."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import zarr
+from anndata import AnnData
+from PIL import Image
+
+from hypergene.errors import UsageError
+from hypergene.output import atomic_path, spatial_uns, write_anndata, write_geojson
+from hypergene.pipeline.outcome import Outcome, Stopwatch
+from hypergene.pipeline.placement import SpotsOnTissue, place_spots, spot_table
+from hypergene.pipeline.provenance import provenance
+from hypergene.report.overlay import draw_overlay
+from hypergene.slide import Slide, open_slide, read_tiles
+from hypergene.spots import Spots
+
+log = logging.getLogger(__name__)
+
+_TILES_PER_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """Options of :func:`tile`, named as on the command line.
+
+    Attributes
+    ----------
+    layout
+        ``"visium"``, ``"st"`` or ``"grid"``.
+    diameter_um, pitch_um
+        Spot diameter and centre-to-centre distance in µm; None = the layout's own.
+    coords
+        A file of spot centres instead of a lattice.
+    mpp
+        Microns per pixel of level 0, over the slide's own word.
+    tissue
+        ``"auto"``, ``"none"`` or the path of a mask image.
+    min_tissue
+        Least share of a laid spot's area on tissue, 0..1.
+    geojson
+        Write ``<stem>.spots.geojson`` for QuPath.
+    pixels
+        Write ``<stem>.tiles.zarr``, one square RGB tile a spot.
+    width_um, size_px
+        Side of a tile in µm on the slide and in px in the file.
+    workers
+        Threads that read tiles.
+    overwrite
+        Replace outputs that exist.
+    """
+
+    layout: str = "visium"
+    diameter_um: float | None = None
+    pitch_um: float | None = None
+    coords: Path | None = None
+    mpp: float | None = None
+    tissue: str = "auto"
+    min_tissue: float = 0.25
+    geojson: bool = False
+    pixels: bool = False
+    width_um: float = 112.0
+    size_px: int = 224
+    workers: int = 2
+    overwrite: bool = False
+
+
+def tile(
+    slide: str | Path,
+    out: str | Path | None = None,
+    options: TileOptions | None = None,
+    **overrides: Any,
+) -> Outcome:
+    """Lay spots over a slide's tissue and write them.
+
+    Writes ``<stem>.spots.zarr`` (an AnnData of n spots × 0 genes), ``<stem>.spots.png`` (the spots
+    over the slide) and, where asked, ``<stem>.spots.geojson`` and ``<stem>.tiles.zarr``. All of
+    them appear together when the whole is done, or none does.
+
+    Parameters
+    ----------
+    slide
+        The slide file.
+    out
+        Folder for the outputs; None = beside the slide.
+    options
+        See :class:`TileOptions`.
+    **overrides
+        Single options by name, over `options`.
+
+    Raises
+    ------
+    HypergeneError
+        If the slide, the resolution, the spots or the output cannot be used as asked.
+    """
+    slide, out = Path(slide), None if out is None else Path(out)
+    options = replace(options or TileOptions(), **overrides)
+    _check_tile_size(options)
+    watch = Stopwatch()
+    with ExitStack() as stack:
+        with watch("open"):
+            opened = stack.enter_context(open_slide(slide, mpp=options.mpp))
+        folder = slide.parent if out is None else out
+        table = folder / f"{slide.stem}.spots.zarr"
+        overlay = folder / f"{slide.stem}.spots.png"
+        shapes = folder / f"{slide.stem}.spots.geojson"
+        tiles = folder / f"{slide.stem}.tiles.zarr"
+        written = [overlay, *[shapes] * options.geojson, *[tiles] * options.pixels, table]
+        # Each stays under its temporary name until the stack unwinds without an error; one that
+        # exists already or cannot be written is known before the work begins.
+        draft = {
+            path: stack.enter_context(atomic_path(path, overwrite=options.overwrite))
+            for path in written
+        }
+
+        with watch("spots"):
+            placed = place_spots(
+                opened,
+                layout=options.layout,
+                diameter_um=options.diameter_um,
+                pitch_um=options.pitch_um,
+                coords=options.coords,
+                tissue=options.tissue,
+                min_tissue=options.min_tissue,
+            )
+        log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
+        if options.pixels:
+            with watch("pixels"):
+                write_tiles(opened, placed.spots, draft[tiles], options)
+        with watch("images"):
+            adata = spots_anndata(opened, placed, min_tissue=options.min_tissue)
+            overlay_of(adata, placed, options.min_tissue).save(draft[overlay], format="PNG")
+        if options.geojson:
+            with watch("geojson"):
+                write_geojson(
+                    placed.spots,
+                    draft[shapes],
+                    tissue_fraction=placed.fraction,
+                    overwrite=True,
+                )
+        adata.uns["hypergene"] = provenance(
+            slide=slide,
+            mpp=opened.mpp,
+            layout=placed.spots.layout,
+            tissue=placed.mask.source,
+            arguments=asdict(options),
+            seconds=watch.seconds,
+        )
+        with watch("write"):
+            write_anndata(adata, draft[table], overwrite=True)
+    return Outcome(
+        slide=slide,
+        output=table,
+        spots=len(placed.spots),
+        seconds=watch.seconds,
+        warnings=list(opened.warnings),
+    )
+
+
+def spots_anndata(slide: Slide, placed: SpotsOnTissue, *, min_tissue: float) -> AnnData:
+    """Return spots as an AnnData of n spots × 0 genes, with squidpy's images of the slide."""
+    spots = placed.spots
+    adata = AnnData(
+        obs=spot_table(placed, min_tissue=min_tissue),
+        var=pd.DataFrame(index=pd.Index([], dtype=object)),
+    )
+    adata.obsm["spatial"] = spots.xy_px
+    # squidpy knows one diameter for both axes; the mean is right to the rare scanner's 1 %.
+    diameter_px = spots.layout.diameter_um / (slide.mpp.x * slide.mpp.y) ** 0.5
+    adata.uns["spatial"] = spatial_uns(slide, slide.path.stem, diameter_px)
+    return adata
+
+
+def overlay_of(adata: AnnData, placed: SpotsOnTissue, min_tissue: float) -> Image.Image:
+    """Return the spots drawn over the slide's image in ``uns["spatial"]``."""
+    (library,) = adata.uns["spatial"].values()
+    return draw_overlay(
+        library["images"]["hires"],
+        library["scalefactors"]["tissue_hires_scalef"],
+        placed.spots,
+        placed.fraction,
+        min_tissue=min_tissue,
+    )
+
+
+def write_tiles(slide: Slide, spots: Spots, path: Path, options: TileOptions) -> None:
+    """Write one tile a spot, in the order of the spots, as a Zarr array.
+
+    The array is uint8 (n, size_px, size_px, 3), RGB; its attributes give the tile's side in µm and
+    px.
+    """
+    size = options.size_px
+    array = zarr.create_array(
+        store=str(path),
+        shape=(len(spots), size, size, 3),
+        chunks=(min(_TILES_PER_CHUNK, len(spots)), size, size, 3),
+        dtype="uint8",
+        zarr_format=3,
+        attributes={
+            "slide": slide.path.name,
+            "width_um": options.width_um,
+            "size_px": size,
+            "mpp": options.width_um / size,
+        },
+        overwrite=True,
+    )
+    batches = read_tiles(
+        slide, spots.xy_px, width_um=options.width_um, size_px=size, workers=options.workers
+    )
+    for rows, pixels in batches:
+        array.set_orthogonal_selection((rows,), pixels)
+
+
+def _check_tile_size(options: TileOptions) -> None:
+    if options.width_um <= 0:
+        raise UsageError(
+            f"A tile {options.width_um:g} µm wide shows nothing.",
+            hint="Give --tile-width-um a positive number, e.g. 112.",
+        )
+    if options.size_px < 1:
+        raise UsageError(
+            f"A tile of {options.size_px} px shows nothing.",
+            hint="Give --tile-px a positive whole number, e.g. 224.",
+        )

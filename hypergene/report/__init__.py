@@ -1,0 +1,1 @@
+"""Pictures of what was done: spots over a slide, genes over spots."""

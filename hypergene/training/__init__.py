@@ -1,0 +1,1 @@
+"""Training: recipes, sections, splits, the trainer, and the closed-form readout."""

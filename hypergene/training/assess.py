@@ -1,0 +1,161 @@
+"""How good the model is right now: predictions of sections, scored as the protocol asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from hypergene.evaluation import pearson_per_gene, score_slide, summarise
+from hypergene.features.context import Context, as_sparse
+from hypergene.model.network import HyperGene, Surroundings
+from hypergene.training.readout import fit_ridge, spatial_blocks
+from hypergene.training.section import Section
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+GeneSets = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSection:
+    """A section seen by one state of the encoder.
+
+    Attributes
+    ----------
+    section
+        The section, n spots.
+    features
+        (n, features) float32, slide-centred.
+    context
+        Its context.
+    """
+
+    section: Section
+    features: NDArray[np.float32]
+    context: Context
+
+    def around(self, device: torch.device) -> Surroundings:
+        """Surroundings of all spots."""
+        context = torch.from_numpy(self.context.features).to(device)
+        return Surroundings(
+            context, tuple(as_sparse(ring).to(device) for ring in self.section.rings)
+        )
+
+
+def encode_sections(
+    model: HyperGene, sections: Sequence[Section], device: torch.device
+) -> list[EncodedSection]:
+    """Encode whole sections, spots and context, in evaluation mode."""
+    return [
+        EncodedSection(section, *section.encode(model.encoder, model.config, device))
+        for section in sections
+    ]
+
+
+@torch.inference_mode()
+def fit_readout(
+    model: HyperGene,
+    encoded: Sequence[EncodedSection],
+    scores: Sequence[NDArray[np.float32]],
+    device: torch.device,
+) -> None:
+    """Fit the closed-form readout of `model` on training sections, in place.
+
+    Penalties are chosen by leaving out patients, or slides if there is one patient, or quarters
+    of the slide if there is one slide.
+    """
+    inputs = [
+        model.ridge_inputs(torch.from_numpy(e.features).to(device), e.around(device)).cpu().numpy()
+        for e in encoded
+    ]
+    fitted = fit_ridge(np.concatenate(inputs), np.concatenate(scores), _groups(encoded))
+    model.ridge.weight.copy_(torch.from_numpy(fitted))
+
+
+def _groups(encoded: Sequence[EncodedSection]) -> NDArray[np.int64]:
+    sections = [e.section for e in encoded]
+    if len(sections) == 1:
+        return spatial_blocks(sections[0].xy_um)
+    return np.repeat(np.arange(len(sections)), [len(section) for section in sections])
+
+
+@torch.inference_mode()
+def predict_section(
+    model: HyperGene, encoded: EncodedSection, device: torch.device, share: float | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predicted expression and spread of a section's spots, (n, genes) float32 each."""
+    features = torch.from_numpy(encoded.features).to(device)
+    reading = model(features, encoded.around(device))
+    mean = reading.scores.mean
+    if share is not None:
+        mean = reading.head.mean + share * (reading.ridge - reading.head.mean)
+    genes = model.modules_to_genes
+    return (
+        genes.expression(mean).cpu().numpy(),
+        genes.spread(reading.scores.log_variance).cpu().numpy(),
+    )
+
+
+def validate(
+    model: HyperGene,
+    encoded: Sequence[EncodedSection],
+    genes: Sequence[str],
+    sets: GeneSets,
+    device: torch.device,
+) -> dict[float, dict[str, float]]:
+    """Mean Pearson by gene set, for every share of the closed-form readout in the blend."""
+    return {
+        share: _mean_of(
+            [_pearson_by_set(model, one, genes, sets, device, share) for one in encoded]
+        )
+        for share in SHARES
+    }
+
+
+def selection_metric(pearson: Mapping[str, float]) -> float:
+    """What early stopping looks at: the mean over the gene sets of the mean Pearson."""
+    return float(np.mean(list(pearson.values())))
+
+
+def score_section(
+    model: HyperGene,
+    encoded: EncodedSection,
+    genes: Sequence[str],
+    sets: GeneSets,
+    device: torch.device,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every metric of a section: by gene, and averaged over gene sets."""
+    section = encoded.section
+    measured = section.columns >= 0
+    prediction, _ = predict_section(model, encoded, device)
+    scores = score_slide(
+        section.expression[:, measured],
+        prediction[:, measured],
+        np.asarray(genes, dtype=object)[measured].tolist(),
+        section.log_depth,
+    )
+    return scores, summarise(scores, sets)
+
+
+def _pearson_by_set(
+    model: HyperGene,
+    encoded: EncodedSection,
+    genes: Sequence[str],
+    sets: GeneSets,
+    device: torch.device,
+    share: float,
+) -> dict[str, float]:
+    section = encoded.section
+    prediction, _ = predict_section(model, encoded, device, share)
+    pearson = pd.Series(pearson_per_gene(section.expression, prediction), index=list(genes))
+    varies = section.expression.std(0) > 0
+    pearson = pearson.fillna(0.0)[varies]
+    return {name: float(pearson.reindex(list(chosen)).mean()) for name, chosen in sets.items()}
+
+
+def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return pd.DataFrame(rows).mean().to_dict()

@@ -1,0 +1,186 @@
+"""A recipe: everything that decides how a model is trained, in one TOML file.
+
+``hypergene finetune --recipe FILE`` reads one over the default, ``--set section.key=value`` changes
+a single value. A recipe that no one can run (unknown key, value out of range) is refused before
+any data is read.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from hypergene.errors import UsageError
+from hypergene.model.config import (
+    EncoderConfig,
+    GeometryConfig,
+    HeadConfig,
+    LayoutConfig,
+    NicheConfig,
+    Positive,
+    Share,
+    Strict,
+)
+
+
+class GeneChoice(Strict):
+    """Which genes the model will know."""
+
+    min_detected: Share = Field(0.1, description="share of training spots with a count")
+    most: int | None = Field(None, ge=1, description="at most so many, by variance; None = all")
+
+
+class Regression(Strict):
+    """The prediction loss, on standardised gene modules weighted by the variance they carry."""
+
+    kind: Literal["mse", "huber"] = "mse"
+    delta: Positive = Field(1.0, description="where huber turns linear, standard deviations")
+    spread: float = Field(0.1, ge=0, description="weight of the likelihood that fits the spread")
+
+
+class Contrast(Strict):
+    """Hierarchical contrastive alignment, HCA (HyperST)."""
+
+    weight: float = Field(0.0, ge=0)
+    same_slide: bool = Field(True, description="negatives from the same slide only")
+    apart_pitch: float = Field(2.0, ge=0, description="nearer pairs are no negatives, pitches")
+
+
+class Entailment(Strict):
+    """Hierarchical entailment alignment, HEA (HyperST)."""
+
+    weight: float = Field(0.0, ge=0)
+    level_parent: Literal["niche", "spot"] = "niche"
+    eta_modality: Positive = 0.7
+    eta_level: Positive = 1.2
+
+
+class Losses(Strict):
+    """The objectives and their weights; 0 switches one off."""
+
+    regression: Regression = Regression()
+    hca: Contrast = Contrast()
+    hea: Entailment = Entailment()
+
+
+class Augmentation(Strict):
+    """What a training tile may look like; none of it is used in prediction."""
+
+    rotate: bool = Field(True, description="any angle, and mirrored")
+    scale: Share = Field(0.1, description="zoom by up to this share")
+    shift: Share = Field(0.06, description="shift by up to this share of half the width")
+    stain: float = Field(0.05, ge=0, description="jitter of the stains' strength (HED)")
+
+
+class Optimisation(Strict):
+    """Optimiser, batches and stopping."""
+
+    encoder: Literal["train", "frozen"] = "train"
+    epochs: int = Field(100, ge=1)
+    slides_per_batch: int = Field(4, ge=1)
+    spots_per_slide: int = Field(16, ge=2)
+    lr: Positive = 1e-3
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: Share = Field(0.1, description="share of all steps")
+    clip: Positive = Field(1.0, description="largest gradient norm")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, per step")
+    assess_every: int = Field(10, ge=1, description="epochs between looks at the validation")
+    patience: int = Field(4, ge=1, description="looks without a better one before stopping")
+    refit: bool = Field(True, description="train again on all samples for the chosen epochs")
+
+
+class Recipe(Strict):
+    """All of it."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    layout: LayoutConfig | None = Field(None, description="None = that of the training samples")
+    niche: NicheConfig = NicheConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    head: HeadConfig = HeadConfig()
+    genes: GeneChoice = GeneChoice()
+    loss: Losses = Losses()
+    augment: Augmentation = Augmentation()
+    train: Optimisation = Optimisation()
+
+
+def default_recipe_text() -> str:
+    """Return the default recipe as TOML."""
+    return resources.files("hypergene.training.recipes").joinpath("small.toml").read_text("utf-8")
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe over the default one.
+
+    Parameters
+    ----------
+    path
+        A TOML file; what it leaves out keeps the default. None = the default recipe.
+    overrides
+        ``"section.key=value"``, the value in TOML (bare words are taken as text).
+
+    Raises
+    ------
+    UsageError
+        The file is missing or no TOML, or a key or value is not that of a recipe.
+    """
+    source = "the default recipe"
+    values = tomllib.loads(default_recipe_text())
+    if path is not None:
+        source = str(path)
+        values = _merged(values, _read_toml(path))
+    for override in overrides:
+        source = f"--set {override}"
+        values = _merged(values, _parse_override(override))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{place} in {source} is not right: {first['msg']}.",
+            hint="docs/recipes.md lists every key with its range.",
+        ) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The recipe {path} cannot be read.", hint="Give a TOML file with --recipe."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The recipe {path} is not TOML: {error}.") from error
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        raise UsageError(
+            f"--set {text!r} is not of the form section.key=value.",
+            hint="For example --set loss.hea.weight=0.",
+        )
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for name in reversed(keys):
+        parsed = {name: parsed}
+    result: dict[str, Any] = parsed
+    return result
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested tables; ``encoder.arguments`` belong to one encoder and are replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict) and key != "arguments"
+        merged[key] = _merged(old, value) if nested else value  # type: ignore[arg-type]
+    return merged

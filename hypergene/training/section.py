@@ -1,0 +1,266 @@
+"""One training section: its tiles, its expression and who is next to whom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
+from hypergene.features.context import Context, context_spots
+from hypergene.features.encode import encode_spots, encode_tiles
+from hypergene.model.config import EncoderConfig, ModelConfig
+from hypergene.model.encoder import TileEncoder
+from hypergene.slide import Slide, find_tissue, open_slide, read_tiles
+from hypergene.spots import Layout, Spots, rings
+from hypergene.st import Sample, check_inside
+from hypergene.training.augment import MARGIN
+
+Tiles = NDArray[np.uint8]
+CACHE_VERSION = 1
+_BATCH = 128
+
+
+class SectionTiles(NamedTuple):
+    """Tiles of a section, uint8.
+
+    Attributes
+    ----------
+    spots
+        (n, crops, px, px, 3), exactly as prediction reads them.
+    wide
+        The same, `MARGIN` times wider, to cut random views from.
+    context
+        (m, crops, px, px, 3) of the context lattice.
+    """
+
+    spots: Tiles
+    wide: Tiles
+    context: Tiles
+
+
+class SectionFeatures(NamedTuple):
+    """Features of a section by a frozen encoder: (n, features) and (m, features) float32."""
+
+    spots: NDArray[np.float32]
+    context: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A section as the trainer sees it: n measured spots, m spots of context.
+
+    Attributes
+    ----------
+    name, patient
+        The sample and whose it is.
+    xy_um
+        (n, 2) float64, spot centres in µm.
+    expression
+        (n, genes) float32, log1p CP10k of the model's genes.
+    log_depth
+        (n,) float64, log of the total counts over all genes measured.
+    counts
+        (n, all genes) integer CSR, and `columns` (genes,) of the model's genes in it (-1 = not
+        measured in this section).
+    context_xy_um
+        (m, 2) float64, centres of the context lattice in µm.
+    rings
+        One (n, m) CSR a ring: averages the context around each spot.
+    neighbours
+        (n, n) CSR, averages a spot and the measured spots of its first ring: the gene niche.
+    images
+        Tiles for an encoder in training, or features of a frozen one.
+    """
+
+    name: str
+    patient: str | None
+    xy_um: NDArray[np.float64]
+    expression: NDArray[np.float32]
+    log_depth: NDArray[np.float64]
+    counts: sparse.csr_matrix
+    columns: NDArray[np.int64]
+    context_xy_um: NDArray[np.float64]
+    rings: tuple[sparse.csr_matrix, ...]
+    neighbours: sparse.csr_matrix
+    images: SectionTiles | SectionFeatures
+
+    def __len__(self) -> int:
+        return len(self.xy_um)
+
+    def encode(
+        self, encoder: TileEncoder, config: ModelConfig, device: torch.device
+    ) -> tuple[NDArray[np.float32], Context]:
+        """Slide-centred features (n, features) and the context, as prediction makes them."""
+        images = self.images
+        if isinstance(images, SectionTiles):
+            images = SectionFeatures(
+                _encode(encoder, images.spots, device), _encode(encoder, images.context, device)
+            )
+        context = Context.of(self.context_xy_um, images.context, config)
+        return images.spots - context.mean, context
+
+
+def prepare_section(
+    sample: Sample,
+    adata: AnnData,
+    genes: tuple[str, ...],
+    config: ModelConfig,
+    cache: ArrayCache,
+    *,
+    frozen: TileEncoder | None = None,
+    device: torch.device | None = None,
+    mpp: float | None = None,
+    workers: int = 2,
+) -> Section:
+    """Open a sample's slide and gather what training needs of it.
+
+    Parameters
+    ----------
+    sample, adata
+        The sample and its canonical data (:func:`hypergene.st.read_sample`).
+    genes
+        The model's genes. One that this sample did not measure is taken at the mean (zero after
+        centring) and never scored.
+    config
+        The model to be trained.
+    cache
+        Where tiles or features are kept between runs.
+    frozen, device
+        An encoder that will not be trained, and where it runs: its features are kept, no tiles.
+    mpp
+        Microns per pixel, where neither sample nor slide says.
+    workers
+        Reading threads.
+
+    Raises
+    ------
+    HypergeneError
+        Whatever is wrong with slide or data, in one sentence.
+    """
+    with open_slide(sample.slide, mpp=sample.mpp or mpp) as slide:
+        spots = _spots(adata, slide, config)
+        check_inside(spots, slide.dimensions, sample.data)
+        context = context_spots(slide, find_tissue(slide), config)
+        images: SectionTiles | SectionFeatures
+        if frozen is None:
+            images = _tiles(cache, slide, spots, context, config.encoder, workers)
+        else:
+            run = partial(_cached_features, cache, slide, frozen, config.encoder, device, workers)
+            images = SectionFeatures(run(spots), run(context))
+    columns = adata.var_names.get_indexer(list(genes)).astype(np.int64)
+    expression = np.zeros((adata.n_obs, len(genes)), np.float32)
+    expression[:, columns >= 0] = adata.X[:, columns[columns >= 0]].toarray()
+    near = rings(spots.xy_um, spots.xy_um, (0.0, config.ring_edges_um[1]))[0]
+    count = np.diff(near.indptr)
+    own = sparse.diags_array(1 / (1 + count)).tocsr()
+    others = sparse.diags_array(count / (1 + count)) @ near
+    return Section(
+        name=sample.sample,
+        patient=sample.patient,
+        xy_um=spots.xy_um,
+        expression=expression,
+        log_depth=np.log(adata.obs["total_counts"].to_numpy(np.float64)),
+        counts=adata.layers["counts"],
+        columns=columns,
+        context_xy_um=context.xy_um,
+        rings=tuple(rings(spots.xy_um, context.xy_um, config.ring_edges_um)),
+        neighbours=sparse.csr_matrix(own + others),
+        images=images,
+    )
+
+
+def _spots(adata: AnnData, slide: Slide, config: ModelConfig) -> Spots:
+    return Spots(
+        xy_px=np.asarray(adata.obsm["spatial"], np.float64),
+        array_row=adata.obs["array_row"].to_numpy(np.int32),
+        array_col=adata.obs["array_col"].to_numpy(np.int32),
+        names=adata.obs_names.to_numpy(str),
+        layout=Layout(**config.layout.model_dump()),
+        mpp=(slide.mpp.x, slide.mpp.y),
+    )
+
+
+def _tiles(
+    cache: ArrayCache,
+    slide: Slide,
+    spots: Spots,
+    context: Spots,
+    encoder: EncoderConfig,
+    workers: int,
+) -> SectionTiles:
+    """Tiles from the cache, or from the slide."""
+    wide_px = math.ceil(encoder.tile_px * MARGIN)
+
+    def read(where: Spots, size_px: int) -> Tiles:
+        widths = tuple(um * size_px / encoder.tile_px for um in encoder.tile_um)
+        tiles = np.empty((len(where), len(widths), size_px, size_px, 3), np.uint8)
+        for crop, um in enumerate(widths):
+            for rows, batch in read_tiles(
+                slide, where.xy_px, width_um=um, size_px=size_px, workers=workers
+            ):
+                tiles[rows, crop] = batch
+        return tiles
+
+    def cached(where: Spots, size_px: int) -> Tiles:
+        key = _key("tiles", slide, where, tile_um=encoder.tile_um, tile_px=encoder.tile_px)
+        return cache.get(key | {"size_px": size_px}, lambda: read(where, size_px))
+
+    px = encoder.tile_px
+    return SectionTiles(cached(spots, px), cached(spots, wide_px), cached(context, px))
+
+
+def _cached_features(
+    cache: ArrayCache,
+    slide: Slide,
+    encoder: TileEncoder,
+    config: EncoderConfig,
+    device: torch.device | None,
+    workers: int,
+    spots: Spots,
+) -> NDArray[np.float32]:
+    """Features (n, features) of a frozen encoder, from the cache or from the slide."""
+    weights = torch.cat([t.flatten().float() for t in encoder.state_dict().values()])
+    key = _key("features", slide, spots, encoder=config.model_dump(mode="json"))
+    key |= {"weights": array_fingerprint(weights.cpu().numpy())}
+    where = device or torch.device("cpu")
+
+    def compute() -> NDArray[np.float32]:
+        return encode_spots(
+            slide,
+            spots.xy_px,
+            encoder.to(where).eval(),
+            tile_um=config.tile_um,
+            tile_px=config.tile_px,
+            device=where,
+            workers=workers,
+        ).features
+
+    return cache.get(key, compute)
+
+
+def _key(what: str, slide: Slide, spots: Spots, **more: Any) -> dict[str, Any]:
+    """Everything an array cut from a slide depends on."""
+    return {
+        "what": what,
+        "version": CACHE_VERSION,
+        "slide": file_fingerprint(slide.path),
+        "mpp": [slide.mpp.x, slide.mpp.y],
+        "spots": array_fingerprint(spots.xy_px),
+        **more,
+    }
+
+
+def _encode(encoder: TileEncoder, tiles: Tiles, device: torch.device) -> NDArray[np.float32]:
+    parts = [
+        encode_tiles(encoder, np.array(tiles[start : start + _BATCH]), device)
+        for start in range(0, len(tiles), _BATCH)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,14 @@
+"""Names of models, and the folders behind them."""
+
+from hypergene.zoo.folder import load_model, read_config, weights_sha256, write_model
+from hypergene.zoo.registry import DEFAULT_MODEL, bundled_models, find_model
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "bundled_models",
+    "find_model",
+    "load_model",
+    "read_config",
+    "weights_sha256",
+    "write_model",
+]

@@ -1,0 +1,153 @@
+"""A model folder on disk: ``config.json``, ``model.safetensors``, ``README.md``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from hypergene.errors import ModelError
+from hypergene.model.config import ModelConfig
+from hypergene.zoo.registry import DEFAULT_MODEL, find_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hypergene.model.network import HyperGene
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+
+
+def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> HyperGene:
+    """Load a model for prediction.
+
+    Only JSON and safetensors are read: a model folder from a stranger cannot run code.
+
+    Parameters
+    ----------
+    name
+        A bundled model, the path of a model folder, or ``hf-hub:org/name``.
+    device
+        A torch device.
+
+    Returns
+    -------
+    HyperGene
+        In evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        No such model; a file is missing or damaged; the configuration has unknown keys or values
+        out of range; a tensor is missing, unknown or of another shape.
+    """
+    from hypergene.model.network import HyperGene
+
+    folder = find_model(name)
+    config = read_config(folder)
+    weights = _read_weights(folder)
+    model = HyperGene(config)
+    _check_tensors(model.state_dict(), weights, folder / WEIGHTS)
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read and validate ``config.json`` of a model folder.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, no JSON, or not the configuration of a model.
+    """
+    path = folder / CONFIG
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{folder} is not a model folder: {CONFIG} is missing or unreadable.",
+            hint=f"A model folder holds {CONFIG} and {WEIGHTS}.",
+        ) from error
+    try:
+        return ModelConfig.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        what = f"{place}: {first['msg']}" if place else first["msg"]
+        raise ModelError(
+            f"{path} is not a model configuration ({what}).",
+            hint="Fetch the model again, or use the hypergene version it was made with.",
+        ) from error
+
+
+def write_model(folder: Path, model: HyperGene, card: str) -> None:
+    """Write a model into an existing, empty folder.
+
+    Parameters
+    ----------
+    folder
+        Where to; the caller renames it into place when whole.
+    model
+        The model, with its configuration.
+    card
+        Text of ``README.md``.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    config = model.config.model_dump(mode="json", exclude_none=True)
+    (folder / CONFIG).write_text(_readable_json(config), encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the sha256 of a model's weights, in hexadecimal."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _readable_json(config: dict[str, object]) -> str:
+    """Indent sections, but keep a long list of genes on one line."""
+    lists = {key: config.pop(key) for key in ("genes", "gene_ids") if key in config}
+    text = json.dumps(config, indent=2, ensure_ascii=False).rstrip("}\n")
+    rows = [f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in lists.items()]
+    return text + ",\n" + ",\n".join(rows) + "\n}\n"
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} is not a model folder: {WEIGHTS} is missing.",
+            hint=f"A model folder holds {CONFIG} and {WEIGHTS}.",
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is damaged or not a safetensors file.", hint="Fetch the model again."
+        ) from error
+
+
+def _check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+    hint = "The weights and config.json do not belong together; fetch the model again."
+    for name in sorted(wanted.keys() | given.keys()):
+        if name not in given:
+            raise ModelError(f"{path} lacks the tensor {name!r}.", hint=hint)
+        if name not in wanted:
+            raise ModelError(f"{path} has a tensor {name!r} that no part uses.", hint=hint)
+        if wanted[name].shape != given[name].shape:
+            raise ModelError(
+                f"The tensor {name!r} in {path} has the shape {tuple(given[name].shape)}, "
+                f"where config.json asks for {tuple(wanted[name].shape)}.",
+                hint=hint,
+            )

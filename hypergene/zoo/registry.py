@@ -1,0 +1,94 @@
+"""From a model's name to its folder: bundled, a path, or a hub repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypergene.errors import ModelError
+
+DEFAULT_MODEL = "her2st-small"
+HUB_PREFIX = "hf-hub:"
+MODEL_FILES = ("config.json", "model.safetensors", "README.md")
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model.
+
+    Parameters
+    ----------
+    name
+        A bundled model's name, the path of a model folder, or ``hf-hub:org/name`` with an optional
+        ``@revision``. A hub repository is fetched once and then read from the local cache, also
+        without a network.
+
+    Raises
+    ------
+    ModelError
+        No such model, or the hub cannot be reached and the model is not cached.
+    """
+    text = str(name)
+    if text.startswith(HUB_PREFIX):
+        return _from_hub(text.removeprefix(HUB_PREFIX))
+    bundled = bundled_models().get(text)
+    if bundled is not None:
+        return bundled
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file, not a model folder.",
+            hint=f"Give the folder that holds {' and '.join(MODEL_FILES[:2])}.",
+        )
+    raise ModelError(
+        f"There is no model {text!r}.",
+        hint=f"Bundled: {', '.join(bundled_models()) or 'none'}. Otherwise give the path of a "
+        "model folder, or hf-hub:org/name.",
+    )
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the models that travel with the package, by name.
+
+    An installed package has them inside (``hypergene/_models``), a source checkout at the top of
+    the repository (``models``).
+    """
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "_models", package.parent / "models"):
+        found = {path.parent.name: path.parent for path in sorted(place.glob("*/config.json"))}
+        if found:
+            return found
+    return {}
+
+
+def _from_hub(address: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = address.partition("@")
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(MODEL_FILES)
+        )
+    except GatedRepoError as error:
+        raise ModelError(
+            f"The model {repository} is gated and this account has no access to it.",
+            hint=f"Ask for access at https://huggingface.co/{repository} and set HF_TOKEN.",
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"The hub has no model {address!r}.",
+            hint="Check the name and the revision; a private one needs HF_TOKEN.",
+        ) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"The model {repository} is not cached and the hub cannot be reached.",
+            hint="Fetch it once with a network, or give the path of a model folder.",
+        ) from error
+    return Path(folder)

@@ -1,0 +1,74 @@
+"""What ``hypergene predict`` hands to the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypergene.cli import main
+from hypergene.pipeline import predict as predict_job
+from hypergene.pipeline.outcome import Outcome
+from hypergene.pipeline.predict import PredictOptions
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    caught: dict[str, Any] = {}
+
+    def remember(slide: Path, out: Path | None, options: PredictOptions) -> Outcome:
+        caught.update(slide=slide, out=out, options=options)
+        return Outcome(slide=slide, output=slide.with_suffix(".zarr"), spots=2, genes=3)
+
+    monkeypatch.setattr(predict_job, "predict_to_file", remember)
+    return caught
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert isinstance(leaving.value.code, int)
+    return leaving.value.code
+
+
+def test_without_flags_the_options_are_the_pipelines_defaults(seen: dict[str, Any]) -> None:
+    assert run("predict", "a.svs") == 0
+    assert seen["options"] == PredictOptions()
+    assert seen["out"] is None
+
+
+def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
+    flags = (
+        "-o out --model m --layout st --diameter 90 --pitch 180 --coords c.csv --mpp 0.5 "
+        "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --format h5ad --device cpu "
+        "--batch-size 8 --workers 0 --seed 3 --overwrite"
+    )
+    assert run("predict", "a.svs", *flags.split()) == 0
+    assert seen["out"] == Path("out")
+    assert seen["options"] == PredictOptions(
+        model="m",
+        layout="st",
+        diameter_um=90.0,
+        pitch_um=180.0,
+        coords=Path("c.csv"),
+        mpp=0.5,
+        tissue="none",
+        min_tissue=0.5,
+        genes=("ERBB2", "KRT5"),
+        format="h5ad",
+        device="cpu",
+        batch_size=8,
+        workers=0,
+        seed=3,
+        overwrite=True,
+    )
+
+
+def test_it_says_how_much_was_predicted(
+    seen: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("predict", "a.svs") == 0
+    said = capsys.readouterr()
+    assert said.out == "a.zarr\n"
+    assert "2 spots × 3 genes" in said.err

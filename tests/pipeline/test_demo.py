@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hypergene.pipeline import demo as demo_module
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo_module, "SAMPLE_URL", "http://127.0.0.1:9/slide.svs")
+    monkeypatch.setattr(demo_module.pooch, "os_cache", lambda _: tmp_path / "cache")
+
+
+def test_a_slide_that_is_given_goes_before_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYPERGENE_SAMPLE", "elsewhere.svs")
+    assert demo_module.sample_slide(Path("mine.svs"), tmp_path)[0] == Path("mine.svs")
+
+
+def test_the_environment_may_name_the_sample(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYPERGENE_SAMPLE", "elsewhere.svs")
+    path, story = demo_module.sample_slide(None, tmp_path)
+    assert path == Path("elsewhere.svs")
+    assert "HYPERGENE_SAMPLE" in story
+
+
+def test_without_a_network_a_slide_is_painted_and_this_is_said_loudly(
+    no_network: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    painted: list[Path] = []
+    monkeypatch.setattr(
+        demo_module, "paint_slide", lambda path: painted.append(path) or path.touch()
+    )
+    path, story = demo_module.sample_slide(None, tmp_path)
+    assert path == tmp_path / "painted-slide.tiff"
+    assert path.exists()
+    assert len(painted) == 1
+    assert "painted" in story
+    assert "USING A PAINTED SLIDE" in caplog.text
+    assert "no tissue" in caplog.text
+
+
+def test_a_file_that_is_not_the_pinned_one_is_not_used(
+    no_network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "impostor.svs"
+    impostor.write_bytes(b"something else")
+    monkeypatch.setattr(demo_module, "SAMPLE_URL", impostor.as_uri())
+
+    def copy(url: str, output_file: str, _: object) -> None:
+        Path(output_file).write_bytes(impostor.read_bytes())
+
+    monkeypatch.setattr(demo_module.pooch, "HTTPDownloader", lambda **_: copy)
+    monkeypatch.setattr(demo_module, "paint_slide", lambda path: path.touch())
+    assert demo_module.sample_slide(None, tmp_path)[0].name == "painted-slide.tiff"
+
+
+def test_the_demo_goes_the_whole_way(
+    painted_slide: Path, tmp_path: Path, default_model: str
+) -> None:
+    from hypergene.output import read_anndata
+
+    outcome, picture = demo_module.demo(painted_slide, tmp_path, demo_module.DemoOptions())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert read_anndata(outcome.output).n_vars == outcome.genes
+
+
+@pytest.fixture
+def default_model() -> str:
+    name = "her2st-small"
+    if not (Path(__file__).parents[2] / "models" / name / "config.json").is_file():
+        pytest.skip(f"models/{name} is not there")
+    return name

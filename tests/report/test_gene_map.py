@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from anndata import AnnData
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from PIL import Image
+
+from hypergene.errors import UsageError
+from hypergene.report.gene_map import draw_gene_map, most_reliable_genes
+
+GREEN = (10, 200, 30)
+
+
+@pytest.fixture
+def adata() -> AnnData:
+    """36 spots on a lattice of 200 px, three genes; its slide is green, as no colour map is."""
+    rows, columns = (axis.ravel() for axis in np.mgrid[:6, :6])
+    expression = np.column_stack([rows, columns, np.full(36, 2.0)]).astype(np.float32)
+    made = AnnData(expression, var=pd.DataFrame(index=["ERBB2", "KRT5", "FLAT"]))
+    made.obsm["spatial"] = np.column_stack([columns, rows]) * 200.0 + 500
+    made.uns["spatial"] = {
+        "slide": {
+            "images": {"hires": np.full((200, 200, 3), GREEN, dtype=np.uint8)},
+            "scalefactors": {"tissue_hires_scalef": 0.1, "spot_diameter_fullres": 100.0},
+        }
+    }
+    made.uns["hypergene"] = {
+        "units": "log1p CP10k",
+        "mpp": {"x": 0.5, "y": 0.5, "source": "test"},
+        "layout": {"shape": "circle"},
+    }
+    return made
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=60)
+    return np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+
+
+def share_of_green(figure: Figure) -> float:
+    return float((np.abs(pixels(figure) - GREEN).max(axis=-1) < 12).mean())
+
+
+def spots_of(figure: Figure, panel: int) -> PatchCollection:
+    return next(c for c in figure.axes[panel].collections if isinstance(c, PatchCollection))
+
+
+def test_without_a_background_no_pixel_of_the_slide_is_shown(adata: AnnData) -> None:
+    assert share_of_green(draw_gene_map(adata, ["ERBB2"], background=False)) == 0
+    assert share_of_green(draw_gene_map(adata, ["ERBB2"], background=True)) > 0.1
+
+
+def test_each_gene_has_its_panel_its_values_and_a_bar_with_the_units(adata: AnnData) -> None:
+    figure = draw_gene_map(adata, ["KRT5", "ERBB2"])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["KRT5", "ERBB2"]
+    assert np.array_equal(spots_of(figure, 0).get_array(), adata.X[:, 1])
+    assert np.array_equal(spots_of(figure, 1).get_array(), adata.X[:, 0])
+    assert [axes.get_ylabel() for axes in figure.axes[2:]] == ["log1p CP10k"] * 2
+
+
+def test_spots_are_drawn_in_their_size_at_their_place(adata: AnnData) -> None:
+    figure = draw_gene_map(adata, ["ERBB2"])
+    first = spots_of(figure, 0).get_paths()[0].get_extents()
+    assert (first.x0, first.x1, first.y0, first.y1) == pytest.approx((450, 550, 450, 550), abs=1)
+    left, right = figure.axes[0].get_xlim()
+    bottom, top = figure.axes[0].get_ylim()
+    assert left < 450 and right > 1550
+    assert top < 450 and bottom > 1550, "rows of an image run downwards"
+
+
+def test_bins_are_squares(adata: AnnData) -> None:
+    circle = spots_of(draw_gene_map(adata, ["ERBB2"]), 0).get_paths()[0]
+    adata.uns["hypergene"]["layout"]["shape"] = "square"
+    square = spots_of(draw_gene_map(adata, ["ERBB2"]), 0).get_paths()[0]
+    assert len(square.vertices) == 5
+    assert len(circle.vertices) == len(Circle((0, 0)).get_path().vertices)
+
+
+def test_sparse_and_dense_tables_look_the_same(adata: AnnData) -> None:
+    dense = pixels(draw_gene_map(adata, ["KRT5"]))
+    adata.X = sp.csr_matrix(adata.X)
+    assert np.array_equal(pixels(draw_gene_map(adata, ["KRT5"])), dense)
+
+
+def test_a_gene_that_does_not_vary_is_drawn_too(adata: AnnData) -> None:
+    assert pixels(draw_gene_map(adata, ["FLAT"])).min() < 200
+
+
+def test_an_unknown_gene_is_named(adata: AnnData) -> None:
+    with pytest.raises(UsageError, match="NOGENE") as error:
+        draw_gene_map(adata, ["ERBB2", "NOGENE"])
+    assert "ERBB2" in (error.value.hint or "")
+    with pytest.raises(UsageError, match="No gene"):
+        draw_gene_map(adata, [])
+
+
+def test_the_most_reliable_genes_are_those_of_the_model(adata: AnnData) -> None:
+    assert most_reliable_genes(adata, 2) == ["ERBB2", "KRT5"], "those that vary, without a column"
+    adata.var["heldout_pcc"] = [0.1, np.nan, 0.4]
+    assert most_reliable_genes(adata, 2) == ["FLAT", "ERBB2"]
+    assert most_reliable_genes(adata, 9) == ["FLAT", "ERBB2", "KRT5"]
+    title = draw_gene_map(adata, ["FLAT"]).axes[0].get_title()
+    assert title == "FLAT  (held-out r = 0.40)"
+
+
+def test_the_scale_bar_is_a_round_number_of_micrometres(adata: AnnData) -> None:
+    # 1,200 px at 0.5 µm/px are 600 µm across; a quarter of that holds 100 µm.
+    texts = [text.get_text() for text in draw_gene_map(adata, ["ERBB2"]).axes[0].texts]
+    assert texts == ["100 µm"]
