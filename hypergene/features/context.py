@@ -103,4 +103,6 @@ def as_sparse(matrix: object) -> torch.Tensor:
     coo = matrix.tocoo()  # type: ignore[attr-defined]
     index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
     values = torch.from_numpy(coo.data.astype(np.float32))
-    return torch.sparse_coo_tensor(index, values, coo.shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(
+        index, values, coo.shape, is_coalesced=True, check_invariants=False
+    )

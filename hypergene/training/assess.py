@@ -117,7 +117,7 @@ def validate(
 
 
 def selection_metric(pearson: Mapping[str, float]) -> float:
-    """What early stopping looks at: the mean over the gene sets of the mean Pearson."""
+    """Return what early stopping looks at: the mean over gene sets of the mean Pearson."""
     return float(np.mean(list(pearson.values())))
 
 

@@ -93,6 +93,7 @@ class Section:
     images: SectionTiles | SectionFeatures
 
     def __len__(self) -> int:
+        """Return the number of measured spots."""
         return len(self.xy_um)
 
     def encode(

@@ -81,7 +81,7 @@ def _choose(samples: Sequence[Sample]) -> tuple[Sample, ...]:
             patients.setdefault(sample.patient, []).append(sample)
     if len(patients) < 2:
         return (samples[-1],)
-    return tuple(min(patients.values(), key=len))
+    return tuple(patients[min(patients, key=lambda name: len(patients[name]))])
 
 
 def _level(train: Sequence[Sample], validation: Sequence[Sample]) -> str:

@@ -113,9 +113,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         set_modules(self.model, modules)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe), lr=recipe.train.lr
-        )
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=recipe.train.lr)
         self.scores = [modules.scores(s.expression) for s in self.train_sections]
         self.niche_scores = [
             (s.neighbours @ scores).astype(np.float32)
@@ -159,7 +157,7 @@ class Trainer:
                     save_state(self.checkpoint, self._state())
                 self.log(row)
                 bar.update()
-                bar.set_postfix(loss=f"{row['loss']:.3f}", best=self._best_text())
+                bar.set_postfix(loss=f"{row.get('loss', math.nan):.3f}", best=self._best_text())
         if self.best is None:  # only when a finished run is resumed without a validation
             self._assess(last=True, share=share)
         assert self.best is not None
@@ -200,7 +198,7 @@ class Trainer:
         self.step += 1
         if not self._is_finite(terms):
             return {}
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.train.clip)
         if not self._is_finite({"the gradient": norm}):
             return {}
@@ -329,7 +327,9 @@ class Trainer:
     def _keep(self, best: Best) -> None:
         self.best = best
         self.average.ridge.share.fill_(best.share)
-        self.best_weights = {k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()}
+        self.best_weights = {
+            k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()
+        }
 
     def _best_text(self) -> str:
         return "-" if self.best is None else f"{self.best.metric:.3f}@{self.best.epoch}"

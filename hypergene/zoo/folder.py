@@ -115,7 +115,7 @@ def weights_sha256(folder: Path) -> str:
 def _readable_json(config: dict[str, object]) -> str:
     """Indent sections, but keep a long list of genes on one line."""
     lists = {key: config.pop(key) for key in ("genes", "gene_ids") if key in config}
-    text = json.dumps(config, indent=2, ensure_ascii=False).rstrip("}\n")
+    text = json.dumps(config, indent=2, ensure_ascii=False).removesuffix("\n}")
     rows = [f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in lists.items()]
     return text + ",\n" + ",\n".join(rows) + "\n}\n"
 

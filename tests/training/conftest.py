@@ -1,0 +1,73 @@
+"""Sections small enough to train on in a test, without a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from hypergene.model.config import EncoderConfig, LayoutConfig, ModelConfig, Provenance
+from hypergene.spots import rings
+from hypergene.training.section import Section, SectionTiles
+
+GENES = 12
+PX = 32
+WIDE_PX = 46
+
+
+@pytest.fixture
+def config() -> ModelConfig:
+    return ModelConfig(
+        provenance=Provenance(name="tiny"),
+        encoder=EncoderConfig(
+            name="resnet10t",
+            arguments={"channels": [8, 8, 16, 16], "stem_width": 8},
+            tile_um=(112.0,),
+            tile_px=PX,
+        ),
+        layout=LayoutConfig(
+            name="st", lattice="square", shape="circle", diameter_um=100, pitch_um=200
+        ),
+        geometry={"dim": 8},
+        head={"modules": 4, "dropout": 0.0},
+        genes=tuple(f"G{i}" for i in range(GENES)),
+    )
+
+
+@pytest.fixture
+def make_section(config: ModelConfig) -> Callable[..., Section]:
+    """A square of spots whose redness is their expression, under a slide-wide offset."""
+
+    def make(name: str, patient: str, seed: int, side: int = 6, offset: float = 0.0) -> Section:
+        rng = np.random.default_rng(seed)
+        row, column = np.divmod(np.arange(side * side), side)
+        xy_um = 200.0 * np.stack([column, row], 1) + 100
+        level = rng.uniform(0, 1, side * side)
+        loading = np.linspace(-1, 1, GENES)
+        expression = 2 + offset + np.outer(level - 0.5, loading)
+        expression += rng.normal(0, 0.05, expression.shape)
+        counts = sparse.csr_matrix(rng.poisson(20 * np.exp(expression - 2)))
+
+        def tiles(px: int) -> np.ndarray:
+            pixels = np.full((side * side, 1, px, px, 3), 200, np.uint8)
+            pixels[..., 0] = (80 + 150 * level).astype(np.uint8)[:, None, None, None]
+            return pixels
+
+        near = rings(xy_um, xy_um, (0.0, config.ring_edges_um[1]))[0]
+        return Section(
+            name=name,
+            patient=patient,
+            xy_um=xy_um,
+            expression=expression.astype(np.float32),
+            log_depth=np.log(np.asarray(counts.sum(1)).ravel()),
+            counts=counts,
+            columns=np.arange(GENES),
+            context_xy_um=xy_um,
+            rings=tuple(rings(xy_um, xy_um, config.ring_edges_um)),
+            neighbours=sparse.csr_matrix(near),
+            images=SectionTiles(tiles(PX), tiles(WIDE_PX), tiles(PX)),
+        )
+
+    return make
