@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,29 @@ def painted_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def save_svs() -> Callable[..., Path]:
+    """Write pixels as Aperio's scanners do: a pyramid in steps of 4, MPP in the description."""
+    import numpy as np
+    import tifffile
+    from PIL import Image
+
+    def save(pixels: np.ndarray, path: Path, *, mpp: float = 1.0) -> Path:
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        text = f"Aperio Image Library v12.0.15\r\n{size} [0,0 {size}] (256x256)|MPP = {mpp}"
+        picture = Image.fromarray(pixels)
+        with tifffile.TiffWriter(path) as file:
+            for level in range(2):
+                file.write(
+                    np.asarray(picture), photometric="rgb", tile=(256, 256), metadata=None,
+                    compression="deflate", subfiletype=int(level > 0), description=text,
+                )  # fmt: skip
+                picture = picture.reduce(4)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def run_cli() -> RunCli:
     """Run ``hypergene ARGS...`` as its own process: the installed script, or the module."""
     script = Path(sys.executable).with_name("hypergene")
@@ -69,3 +93,177 @@ def run_cli() -> RunCli:
         )
 
     return run
+
+
+TINY_GENES = [
+    *("ERBB2", "GRB7", "KRT8", "KRT18", "EPCAM", "MUC1", "CD24", "ESR1", "COL1A1", "COL3A1"),
+    *("DCN", "LUM", "VIM", "SPARC", "IGKC", "CD74", "ACTB", "GAPDH", "MALAT1", "B2M"),
+]
+
+TINY_RECIPE = """
+[about]
+licence = "CC-BY-4.0"
+tissue = "painted"
+
+[encoder]
+name = "resnet10t"
+arguments = { channels = [8, 8, 16, 16], stem_width = 8 }
+tile_um = [112.0, 300.0]
+tile_px = 32
+
+[geometry]
+dim = 8
+
+[head]
+modules = 4
+
+[train]
+epochs = 4
+slides_per_batch = 2
+spots_per_slide = 8
+assess_every = 2
+lr = 5e-3
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, painted_slide: Path) -> Path:
+    """A model folder with random weights, whose predictions vary from spot to spot."""
+    import torch
+    from torch import nn
+
+    from hypergene.features.context import context_spots
+    from hypergene.features.encode import encode_spots
+    from hypergene.model.config import ModelConfig
+    from hypergene.model.network import HyperGene
+    from hypergene.slide import open_slide, whole_slide
+    from hypergene.zoo import write_model
+
+    count = len(TINY_GENES)
+    config = ModelConfig.model_validate(
+        {
+            "provenance": {"name": "tiny", "licence": "CC0-1.0", "tissue": "painted"},
+            "encoder": {
+                "name": "resnet10t",
+                "arguments": {"channels": [8, 8, 16, 16], "stem_width": 8},
+                "tile_um": (112.0, 300.0),
+                "tile_px": 32,
+            },
+            "layout": {
+                "name": "st",
+                "lattice": "square",
+                "shape": "circle",
+                "diameter_um": 100.0,
+                "pitch_um": 200.0,
+            },
+            "geometry": {"dim": 8},
+            "head": {"modules": 4},
+            "genes": tuple(TINY_GENES),
+            "gene_ids": tuple(f"ENSG{number:011}" for number in range(count)),
+        }
+    )
+    torch.manual_seed(0)
+    model = HyperGene(config).eval()
+    genes = model.modules_to_genes
+    with torch.no_grad():
+        for weights, spread in (
+            (model.head.mean.weight, 1.0),
+            (model.head.log_variance.weight, 0.5),
+            (model.ridge.weight, 0.3),
+            (genes.loadings, 0.5),
+        ):
+            nn.init.normal_(weights, std=spread)
+        model.ridge.share.fill_(0.5)
+        genes.mean.uniform_(1, 3)
+        genes.residual_variance.uniform_(0.1, 0.5)
+        model.heldout_pcc.copy_(torch.linspace(-0.1, 0.8, count))
+        model.ceiling_pcc.fill_(0.9)
+        model.reliable.copy_(model.heldout_pcc > 0.3)
+    with open_slide(painted_slide) as slide:
+        spots = context_spots(slide, whole_slide(slide), config)
+        encoding = encode_spots(
+            slide,
+            spots.xy_px,
+            model.encoder,
+            tile_um=config.encoder.tile_um,
+            tile_px=config.encoder.tile_px,
+            device=torch.device("cpu"),
+        )
+    model.reference.fit(torch.from_numpy(encoding.features))
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-model"
+    folder.mkdir()
+    write_model(folder, model, "# tiny\n")
+    return folder
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Painted sections with counts that follow the picture, as a user would have them."""
+
+    folder: Path
+    sheet: Path
+    samples: tuple[str, ...]
+
+    def counts(self, sample: str) -> Path:
+        """The counts of a sample."""
+        return self.folder / "ST-cnts" / f"{sample}.tsv"
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Patients A and B with two sections each, 30 spots and 20 genes a section, 4 µm/px."""
+    folder = tmp_path_factory.mktemp("cohort")
+    samples = ("A1", "A2", "B1", "B2")
+    lines = ["sample,patient,slide,data,format,mpp"]
+    for seed, sample in enumerate(samples):
+        slide = _write_section(folder, sample, seed)
+        data = f"ST-cnts/{sample}.tsv"
+        lines.append(f"{sample},{sample[0]},{slide.relative_to(folder)},{data},her2st,4.0")
+    sheet = folder / "samples.csv"
+    sheet.write_text("\n".join(lines) + "\n")
+    return Cohort(folder, sheet, samples)
+
+
+def _write_section(folder: Path, sample: str, seed: int) -> Path:
+    """Write image, counts and spot positions in the HER2ST layout; return the image."""
+    import numpy as np
+    from PIL import Image
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    shape = (360, 400)
+    purple = gaussian_filter(rng.normal(size=shape), 30)
+    purple = (purple - purple.min()) / np.ptp(purple)
+    tissue = np.zeros(shape, bool)
+    tissue[30:330, 30:370] = True
+    pink, blue = np.array([225.0, 150.0, 190.0]), np.array([120.0, 70.0, 150.0])
+    stain = pink + purple[..., None] * (blue - pink)
+    picture = np.where(tissue[..., None], stain, 243.0) + rng.normal(0, 3, (*shape, 3))
+    image = folder / "ST-imgs" / sample[0] / sample / "he.png"
+    counts = folder / "ST-cnts" / f"{sample}.tsv"
+    spots = folder / "ST-spotfiles" / f"{sample}_selection.tsv"
+    for path in (image, counts, spots):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(image)
+
+    slope = np.repeat([2.0, -2.0, 0.0], [8, 6, 6])
+    level = rng.uniform(10, 60, len(TINY_GENES))
+    table, places = ["\t".join(["", *TINY_GENES])], ["x\ty\tpixel_x\tpixel_y\tselected"]
+    for row in range(5):
+        for column in range(6):
+            x, y = 75 + 50 * column, 80 + 50 * row
+            here = purple[y - 12 : y + 13, x - 12 : x + 13].mean() - 0.5
+            drawn = rng.poisson(level * np.exp(slope * here)).tolist()
+            table.append("\t".join([f"{column}x{row}", *map(str, drawn)]))
+            places.append(f"{column}\t{row}\t{x}\t{y}\t1")
+    counts.write_text("\n".join(table) + "\n")
+    spots.write_text("\n".join(places) + "\n")
+    return image
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that trains in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY_RECIPE)
+    return path

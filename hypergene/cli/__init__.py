@@ -6,9 +6,7 @@ imported inside the commands that need them.
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from hypergene import __version__
-from hypergene.cli.console import log_to_stderr, say_error
+from hypergene.cli.console import log, log_to_stderr, say_error
 from hypergene.cli.demo import demo
 from hypergene.cli.finetune import finetune
 from hypergene.cli.predict import predict
@@ -73,20 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         get_command(app)(args=None if arguments is None else list(arguments), prog_name="hypergene")
     except HypergeneError as error:
-        _trace_if_debugging()
+        log.debug("Where it happened:", exc_info=True)
         say_error(error.message, error.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        _trace_if_debugging()
-        say_error(
-            f"hypergene met something it did not expect ({type(error).__name__}: {error}).",
-            "Please report this with the command you ran; --debug shows where it happened.",
-        )
+        from hypergene.pipeline.outcome import REPORT_IT, unexpected
+
+        log.debug("Where it happened:", exc_info=True)
+        say_error(unexpected(error), REPORT_IT)
         sys.exit(1)
-
-
-def _trace_if_debugging() -> None:
-    if os.environ.get("HYPERGENE_DEBUG", "") not in ("", "0"):
-        traceback.print_exc()

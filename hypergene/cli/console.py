@@ -22,17 +22,22 @@ class _ToStderr(logging.Handler):
     """Write each record as a sentence; warnings and worse say what they are."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text = self.format(record)
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.title()}: {text}"
         typer.echo(text, err=True)
 
 
 def log_to_stderr() -> None:
-    """Send hypergene's log to stderr, once a process."""
+    """Send hypergene's log to stderr; tracebacks are shown after :func:`show_tracebacks` only."""
     if not any(isinstance(handler, _ToStderr) for handler in log.handlers):
         log.addHandler(_ToStderr())
-        log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
+
+
+def show_tracebacks() -> None:
+    """Show where errors happened, which is logged at level DEBUG."""
+    log.setLevel(logging.DEBUG)
 
 
 def say_error(message: str, hint: str | None) -> None:

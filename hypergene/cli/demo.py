@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def demo(
     slide: Annotated[
         Path | None,
-        typer.Argument(metavar="[SLIDE]", help="A slide to use instead of the sample."),
+        typer.Argument(metavar="SLIDE", help="A slide to use instead of the sample."),
     ] = None,
     out: Annotated[
         Path | None, option("--out", "-o", help="Folder for the results.", show_default=False)

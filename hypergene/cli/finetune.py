@@ -19,7 +19,7 @@ def finetune(
     samples: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[SAMPLES]",
+            metavar="SAMPLES",
             help="A CSV sheet (sample,patient,slide,data,format,mpp) or a folder of sections.",
             show_default=False,
         ),
@@ -33,8 +33,9 @@ def finetune(
     data: Annotated[
         Path | None, option("--data", help="The single slide's expression data.")
     ] = None,
-    format: Annotated[
-        str | None, option("--format", help="Format of --data.  [default: found from its name]")
+    data_format: Annotated[
+        str | None,
+        option("--data-format", help="Format of --data.  [default: found from its name]"),
     ] = None,
     patient: Annotated[str | None, option("--patient", help="The single slide's patient.")] = None,
     name: Annotated[
@@ -79,7 +80,7 @@ def finetune(
         raise UsageError(
             "There is no folder for the model.", hint="Give one with --out, e.g. --out my-model."
         )
-    source = _source(samples, slide, data, format=format, patient=patient, mpp=mpp)
+    source = _source(samples, slide, data, format=data_format, patient=patient, mpp=mpp)
 
     from hypergene.pipeline.finetune import FinetuneOptions
     from hypergene.pipeline.finetune import finetune as train

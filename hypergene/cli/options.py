@@ -6,13 +6,13 @@ Every option can be given as an environment variable too: ``--min-tissue`` as
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hypergene.cli.config import read_config
+from hypergene.cli.console import show_tracebacks
 
 
 def option(*flags: str, help: str, **settings: Any) -> Any:
@@ -24,7 +24,7 @@ def option(*flags: str, help: str, **settings: Any) -> Any:
 
 def _debug(value: bool) -> bool:
     if value:
-        os.environ["HYPERGENE_DEBUG"] = "1"  # read where errors end, in hypergene.cli.main
+        show_tracebacks()
     return value
 
 
@@ -71,5 +71,5 @@ Config = Annotated[
 ]
 Debug = Annotated[
     bool,
-    option("--debug", help="Show tracebacks.", callback=_debug, hidden=True),
+    option("--debug", help="Show tracebacks.", callback=_debug, hidden=True, is_eager=True),
 ]

@@ -1,1 +1,1 @@
-"""From tiles to features on a device, the context of a slide, and the cache of both."""
+"""From tiles to features on a device, the context of a slide, and a cache of arrays."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hypergene.errors import TissueError
 from hypergene.model.config import ModelConfig
@@ -52,7 +53,7 @@ def context_spots(slide: Slide, mask: TissueMask, config: ModelConfig) -> Spots:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Features of a slide's context.
+    """Features of a slide's context: m spots of the model's own lattice.
 
     Attributes
     ----------
@@ -75,9 +76,18 @@ class Context:
     def of(
         cls, xy_um: NDArray[np.float64], features: NDArray[np.float32], config: ModelConfig
     ) -> Context:
-        """Center raw features (m, features) of the context's spots.
+        """Center the features of the context's spots.
 
         The mean is that of at most ``niche.context_spots`` spots, drawn with a fixed seed.
+
+        Parameters
+        ----------
+        xy_um
+            (m, 2), centres in µm.
+        features
+            (m, features) float32, as the encoder gives them; m > 0.
+        config
+            The model's configuration.
         """
         rows = np.arange(len(features))
         if len(rows) > config.niche.context_spots:
@@ -87,7 +97,20 @@ class Context:
         return cls(xy_um, features - mean, mean, config.ring_edges_um)
 
     def around(self, xy_um: NDArray[np.float64], device: torch.device) -> Surroundings:
-        """Return the surroundings of spots at (n, 2) µm, with only the context they touch."""
+        """Gather what spots see around themselves, with only the context they touch.
+
+        Parameters
+        ----------
+        xy_um
+            (n, 2), centres of any spots in µm, on the lattice or not.
+        device
+            Where the tensors are to lie.
+
+        Raises
+        ------
+        SpotsError
+            The centres are not finite numbers of shape (n, 2).
+        """
         matrices = rings(xy_um, self.xy_um, self.ring_edges_um)
         touched = np.unique(np.concatenate([matrix.indices for matrix in matrices]))
         # One row at least, so that an isolated spot meets a matrix product of a valid shape.
@@ -98,11 +121,9 @@ class Context:
         )
 
 
-def as_sparse(matrix: object) -> torch.Tensor:
-    """Return a scipy sparse matrix as a coalesced torch COO tensor, float32."""
-    coo = matrix.tocoo()  # type: ignore[attr-defined]
+def as_sparse(matrix: sparse.spmatrix) -> torch.Tensor:
+    """Return a scipy sparse matrix (n, m) as a coalesced torch COO tensor, float32, on the CPU."""
+    coo = matrix.tocoo()
     index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
     values = torch.from_numpy(coo.data.astype(np.float32))
-    return torch.sparse_coo_tensor(
-        index, values, coo.shape, is_coalesced=True, check_invariants=False
-    )
+    return torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=False).coalesce()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hypergene.errors import HypergeneError
+from hypergene.errors import HypergeneError, UsageError
 from hypergene.features.device import encoder_precision
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, read_tiles
 
 Progress = Callable[[int], None]
+"""Called with the number of tiles done since the last call."""
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Encoding:
 
     features: NDArray[np.float32]
     unreadable: NDArray[np.int64]
-    reading_s: float = field(default=0.0)
-    encoding_s: float = field(default=0.0)
+    reading_s: float = 0.0
+    encoding_s: float = 0.0
 
 
 def encode_spots(
@@ -67,17 +68,28 @@ def encode_spots(
     device, batch_size, workers
         Where, how many tiles at once, how many reading threads.
     progress
-        Called with the number of tiles done after each batch.
+        Called with the number of tiles of each batch when it is done.
+
+    Returns
+    -------
+    Encoding
+        It does not depend on `workers`, nor, but for rounding, on `batch_size`.
 
     Raises
     ------
     SlideError
         More than 5 % of the tiles cannot be read.
+    UsageError
+        `batch_size` is below 1.
+    HypergeneError
+        The device is out of memory.
     """
+    if batch_size < 1:
+        raise UsageError(f"A batch of {batch_size} tiles cannot be.", hint="Give at least 1.")
     n, width = len(xy_px), encoder.features // encoder.crops
     encoding = Encoding(np.zeros((n, encoder.features), np.float32), np.zeros(0, np.int64))
     unreadable: list[int] = []
-    for crop, um in enumerate(tile_um):
+    for crop, um in zip(range(encoder.crops), tile_um, strict=True):
         columns = slice(crop * width, (crop + 1) * width)
         batches = read_tiles(
             slide,
@@ -106,21 +118,35 @@ def encode_spots(
 def encode_tiles(
     encoder: TileEncoder, tiles: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
-    """Features (n, features) float32 of uint8 tiles (n, crops, px, px, 3).
+    """Encode tiles that are in memory.
+
+    Parameters
+    ----------
+    encoder
+        The image encoder, on `device`, in evaluation mode.
+    tiles
+        (n, crops, px, px, 3) uint8, RGB.
+    device
+        Where.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, features) float32.
 
     Raises
     ------
     HypergeneError
         The device is out of memory.
     """
-    pixels = torch.from_numpy(tiles).to(device, non_blocking=True).permute(0, 1, 4, 2, 3)
     try:
+        pixels = torch.from_numpy(tiles).to(device).permute(0, 1, 4, 2, 3)
         with encoder_precision(device, training=False):
-            features = encoder(pixels)
+            features: torch.Tensor = encoder(pixels)
     except torch.cuda.OutOfMemoryError as error:
         raise HypergeneError(
             f"The device {device} is out of memory with {len(tiles)} tiles at once.",
             hint="Give a smaller --batch-size.",
         ) from error
-    array: NDArray[np.float32] = features.float().cpu().numpy()
+    array: NDArray[np.float32] = features.cpu().numpy()
     return array

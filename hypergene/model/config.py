@@ -6,20 +6,35 @@ file from a newer or a foreign program is named as such instead of being half un
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# What hypergene itself tells timm.create_model. A `checkpoint_path` would also be a pickle that a
+# stranger's model folder makes its reader open.
+_NOT_THE_USERS = frozenset(
+    {
+        "cache_dir",
+        "checkpoint_path",
+        "model_name",
+        "num_classes",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+    }
+)
+
 
 class Strict(BaseModel):
-    """A frozen record that refuses keys it does not know."""
+    """A frozen record that refuses keys it does not know, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EncoderConfig(Strict):
@@ -37,17 +52,25 @@ class EncoderConfig(Strict):
     tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")
     tile_px: int = Field(112, ge=8, le=2048, description="crops are resampled to this width, px")
     mean: tuple[float, float, float] = Field((0.75, 0.60, 0.75), description="of RGB in 0..1")
-    std: tuple[Positive, Positive, Positive] = (0.20, 0.20, 0.20)
+    std: tuple[Positive, Positive, Positive] = Field((0.20, 0.20, 0.20), description="likewise")
+
+    @field_validator("arguments")
+    @classmethod
+    def _arguments_shape_the_network(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        refused = sorted(_NOT_THE_USERS & arguments.keys())
+        if refused:
+            raise ValueError(f"{', '.join(refused)} cannot be given; arguments shape the network")
+        return arguments
 
 
 class LayoutConfig(Strict):
     """The lattice of spots the model was trained on, which is also that of its context."""
 
-    name: str
+    name: str = Field(description="visium, st or grid")
     lattice: Literal["hexagon", "square"]
-    shape: Literal["circle", "square"]
-    diameter_um: Positive
-    pitch_um: Positive
+    shape: Literal["circle", "square"] = Field(description="of a spot")
+    diameter_um: Positive = Field(description="of a spot; the side of a square one, µm")
+    pitch_um: Positive = Field(description="from centre to centre of neighbours, µm")
 
 
 class NicheConfig(Strict):
@@ -64,7 +87,7 @@ class NicheConfig(Strict):
     @model_validator(mode="after")
     def _edges_rise(self) -> NicheConfig:
         edges = self.ring_edges_pitch
-        if edges[0] < 0 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        if edges[0] < 0 or any(b <= a for a, b in pairwise(edges)):
             raise ValueError("ring_edges_pitch must rise from 0 or above")
         return self
 
@@ -78,7 +101,7 @@ class GeometryConfig(Strict):
     """The space in which images and genes meet."""
 
     kind: Literal["lorentz", "euclidean"] = "lorentz"
-    dim: int = Field(64, ge=2, le=1024)
+    dim: int = Field(64, ge=2, le=1024, description="dimension of the embedding")
 
 
 class HeadConfig(Strict):
@@ -86,7 +109,7 @@ class HeadConfig(Strict):
 
     modules: int = Field(50, ge=1, description="gene modules (rank of the prediction)")
     hidden: int = Field(0, ge=0, description="width of a hidden layer; 0 = a linear head")
-    dropout: Share = 0.3
+    dropout: Share = Field(0.3, description="share of the head's inputs dropped in training")
 
 
 class Provenance(Strict):
@@ -94,13 +117,13 @@ class Provenance(Strict):
 
     name: str
     revision: str = "1"
-    licence: str = "unknown"
+    licence: str = Field("unknown", description="SPDX identifier")
     tissue: str = "unknown"
-    trained_on: tuple[str, ...] = ()
-    patients: int | None = None
-    validated_on: tuple[str, ...] = ()
-    validation: str = "none"
-    hypergene: str = ""
+    trained_on: tuple[str, ...] = Field((), description="samples")
+    patients: int | None = Field(None, description="different patients among them; None = unknown")
+    validated_on: tuple[str, ...] = Field((), description="samples")
+    validation: str = Field("none", description="what was held out: patient, section or none")
+    hypergene: str = Field("", description="version that wrote the model")
 
 
 class ModelConfig(Strict):

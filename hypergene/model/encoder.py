@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,19 +25,27 @@ class TileEncoder(nn.Module):
         Whether to fetch the published weights that ``config.pretrained`` asks for. Off when the
         weights come from a model folder anyway.
 
+    Attributes
+    ----------
+    crops
+        Number of crops a spot.
+    features
+        Length of a spot's feature vector: `crops` vectors of the network.
+
     Raises
     ------
     ModelError
-        timm does not know the network, or its weights cannot be fetched.
+        timm does not know the network, its weights cannot be fetched, or it does not turn a tile
+        of ``config.tile_px`` into one vector.
     """
 
     def __init__(self, config: EncoderConfig, *, weights: bool = False) -> None:
         super().__init__()
         self.crops = len(config.tile_um)
         self.network = _create(config, weights=weights and config.pretrained)
-        self.features = int(self.network.num_features) * self.crops
-        self.register_buffer("mean", 255 * torch.tensor(config.mean)[:, None, None], False)
-        self.register_buffer("std", 255 * torch.tensor(config.std)[:, None, None], False)
+        self.features = _vector_length(self.network, config) * self.crops
+        self.register_buffer("mean", _per_channel(config.mean), persistent=False)
+        self.register_buffer("std", _per_channel(config.std), persistent=False)
         self.mean: Tensor
         self.std: Tensor
 
@@ -45,25 +55,26 @@ class TileEncoder(nn.Module):
         Parameters
         ----------
         tiles
-            (n, crops, 3, px, px), uint8 or float in 0..255, RGB.
+            (n, crops, 3, px, px), uint8 or float in 0..255, RGB. Fewer crops than the
+            configuration names are encoded as well, one like the other.
 
         Returns
         -------
         Tensor
-            (n, features) float32.
+            (n, features) float32, crop after crop.
         """
-        spots, crops = tiles.shape[:2]
         images = (tiles.flatten(0, 1).float() - self.mean) / self.std
         vectors = self.network(images.contiguous(memory_format=torch.channels_last))
-        return vectors.float().reshape(spots, crops * vectors.shape[1])
+        return vectors.float().unflatten(0, tiles.shape[:2]).flatten(1)
 
 
 def _create(config: EncoderConfig, *, weights: bool) -> nn.Module:
     import timm
 
+    arguments: dict[str, Any] = config.arguments
     try:
         network: nn.Module = timm.create_model(
-            config.name, pretrained=weights, num_classes=0, **config.arguments
+            config.name, pretrained=weights, num_classes=0, **arguments
         )
     except Exception as error:  # timm and the hub raise whatever their depths raise
         raise ModelError(
@@ -71,7 +82,38 @@ def _create(config: EncoderConfig, *, weights: bool) -> nn.Module:
             hint="Check the name against timm.list_models(); for hf-hub: names also the network "
             "and the access token (HF_TOKEN).",
         ) from error
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _vector_length(network: nn.Module, config: EncoderConfig) -> int:
+    """Length of what the network makes of one blank tile.
+
+    Trying is the only way that holds for every network: ``num_features`` is not the length of the
+    output where a layer stands between pooling and classifier (MobileNetV3, VGG, ...).
+    """
+    tile = torch.zeros(1, 3, config.tile_px, config.tile_px)
+    try:
+        vector = network.eval()(tile)
+    except Exception as error:  # each network refuses a size in its own way
+        raise ModelError(
+            f"The image encoder {config.name!r} cannot read tiles of {config.tile_px} px: "
+            f"{_first_line(error)}.",
+            hint="Change tile_px, or the size the network expects (arguments.img_size).",
+        ) from error
+    network.train()
+    shape = tuple(vector.shape) if isinstance(vector, Tensor) else ()
+    if len(shape) != 2:
+        raise ModelError(
+            f"The image encoder {config.name!r} does not turn a tile into one vector.",
+            hint="Give it a pooling, e.g. arguments.global_pool = 'avg'.",
+        )
+    return shape[1]
+
+
+def _per_channel(values: tuple[float, float, float]) -> Tensor:
+    """Lay values for RGB in 0..1 against images in 0..255, (3, 1, 1)."""
+    return 255 * torch.tensor(values)[:, None, None]
 
 
 def _first_line(error: Exception) -> str:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hypergene.hyperbolic import at_least_float32
 from hypergene.model.config import HeadConfig
 
 LOG_VARIANCE_RANGE = (-6.0, 3.0)
+"""Bounds of a module's log variance, where 0 is the variance over all training spots."""
 
 
 class ModuleScores(NamedTuple):
@@ -48,7 +50,11 @@ class Head(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, inputs: Tensor) -> ModuleScores:
-        """Read (n, width) vectors; the spread cannot steer what the body learns."""
+        """Read (n, width) float32 vectors.
+
+        The spread reads the body without steering it: a network that may widen its spread stops
+        learning the mean where it is wrong (Seitzer et al. 2022, arXiv 2203.09168).
+        """
         body = self.body(inputs)
         log_variance = self.log_variance(body.detach()).clamp(*LOG_VARIANCE_RANGE)
         return ModuleScores(self.mean(body), log_variance)
@@ -57,8 +63,16 @@ class Head(nn.Module):
 class RidgeReadout(nn.Module):
     """Closed-form readout: a ridge on a spot's own features and its ring means.
 
-    The weights are fitted by :func:`hypergene.training.readout.fit`, never by gradients. ``share``
-    is its part in the average with the head, chosen on inner validation; 0 leaves the head alone.
+    The weights are fitted by :func:`hypergene.training.readout.fit_ridge`, never by gradients.
+    ``share`` (0..1) is its part in the average with the head, chosen on inner validation; 0 leaves
+    the head alone.
+
+    Parameters
+    ----------
+    width
+        Length of the vector it reads.
+    modules
+        Number of gene modules.
     """
 
     def __init__(self, width: int, modules: int) -> None:
@@ -69,11 +83,11 @@ class RidgeReadout(nn.Module):
         self.share: Tensor
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Module scores (n, modules) of slide-centred features with ring means (n, width)."""
+        """Map slide-centred features with ring means (n, width) to module scores (n, modules)."""
         return inputs @ self.weight
 
     def blend(self, head: Tensor, ridge: Tensor) -> Tensor:
-        """Weighted mean of both readouts, (n, modules)."""
+        """Return the weighted mean of both readouts, (n, modules)."""
         return head + self.share * (ridge - head)
 
 
@@ -82,6 +96,11 @@ class GeneModules(nn.Module):
 
     ``x_g = mean_g + sum_k s_k loading_kg``, with the variance of the part that no module explains
     beside it. Fitted on training counts (:mod:`hypergene.training.modules`), fixed afterwards.
+
+    Parameters
+    ----------
+    modules, genes
+        How many.
     """
 
     def __init__(self, modules: int, genes: int) -> None:
@@ -95,13 +114,41 @@ class GeneModules(nn.Module):
         self.residual_variance: Tensor
         self.spread_scale: Tensor
 
+    @at_least_float32
     def expression(self, scores: Tensor, genes: Tensor | None = None) -> Tensor:
-        """log1p CP10k (n, genes) of module scores (n, modules), not below 0."""
+        """Turn module scores into expression.
+
+        Parameters
+        ----------
+        scores
+            (n, modules) float32.
+        genes
+            (g,) int64, places of the wanted genes; None = all.
+
+        Returns
+        -------
+        Tensor
+            (n, g) float32, natural log1p of counts per 10,000, not below 0.
+        """
         mean, loadings = self._narrow(genes, self.mean, self.loadings)
         return torch.addmm(mean, scores, loadings).clamp_min(0.0)
 
+    @at_least_float32
     def spread(self, log_variance: Tensor, genes: Tensor | None = None) -> Tensor:
-        """Predicted standard deviation (n, genes) in log1p CP10k, of a *measured* value."""
+        """Turn log variances of modules into the standard deviation of a *measured* value.
+
+        Parameters
+        ----------
+        log_variance
+            (n, modules) float32.
+        genes
+            (g,) int64, places of the wanted genes; None = all.
+
+        Returns
+        -------
+        Tensor
+            (n, g) float32 > 0, in log1p of counts per 10,000.
+        """
         residual, loadings = self._narrow(genes, self.residual_variance, self.loadings)
         variance = torch.addmm(residual, log_variance.exp(), loadings.square())
         return self.spread_scale * variance.clamp_min(1e-8).sqrt()
@@ -115,4 +162,3 @@ class GeneModules(nn.Module):
     @staticmethod
     def _narrow(genes: Tensor | None, row: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         return (row, table) if genes is None else (row[genes], table[:, genes])
-

@@ -12,6 +12,9 @@ from hypergene.model.config import GeometryConfig
 
 MAX_INVERSE_TEMPERATURE = 100.0
 CURVATURE_RANGE = (0.1, 10.0)
+"""Bounds of c, where -c is the curvature."""
+DISTANCE_FLOOR = 1e-6
+"""Of Euclidean distances, as in the Lorentz model: below it a root has no usable gradient."""
 
 
 class SharedSpace(nn.Module):
@@ -21,6 +24,13 @@ class SharedSpace(nn.Module):
     temperature of the contrast (MERU, arXiv 2304.09172, section 3). None of them is decayed.
     In the Euclidean twin the lift is the identity, distances are Euclidean and a centroid is a
     mean; everything else stays the same, so that only the geometry differs.
+
+    Points and distances are float32, whatever precision the tangent vectors come in.
+
+    Parameters
+    ----------
+    config
+        Kind and dimension of the space.
     """
 
     def __init__(self, config: GeometryConfig) -> None:
@@ -35,21 +45,21 @@ class SharedSpace(nn.Module):
 
     @property
     def curvature(self) -> Tensor:
-        """c > 0 of the curvature -c, kept in 0.1..10."""
+        """The c of the curvature -c, 0-d, kept in 0.1..10."""
         low, high = (math.log(bound) for bound in CURVATURE_RANGE)
         return self.log_curvature.clamp(low, high).exp()
 
     @property
     def temperature(self) -> Tensor:
-        """Temperature of the contrast, at least 0.01."""
+        """Temperature of the contrast, 0-d, at least 0.01."""
         return (-self.log_inverse_temperature.clamp(max=math.log(MAX_INVERSE_TEMPERATURE))).exp()
 
     def lift_image(self, tangent: Tensor) -> Tensor:
-        """Points (n, dim) of image tangent vectors (n, dim)."""
+        """Lift image tangent vectors (n, dim) to points (n, dim)."""
         return self._lift(tangent, self.log_scale_image)
 
     def lift_gene(self, tangent: Tensor) -> Tensor:
-        """Points (n, dim) of gene tangent vectors (n, dim)."""
+        """Lift gene tangent vectors (n, dim) to points (n, dim)."""
         return self._lift(tangent, self.log_scale_gene)
 
     def _lift(self, tangent: Tensor, log_scale: Tensor) -> Tensor:
@@ -57,17 +67,21 @@ class SharedSpace(nn.Module):
         return hyperbolic.exp0(scaled, self.curvature) if self.hyperbolic else scaled
 
     def unlift(self, points: Tensor) -> Tensor:
-        """Tangent vectors (n, dim) at the origin."""
+        """Return the tangent vectors at the origin (n, dim) that lift to points (n, dim)."""
         return hyperbolic.log0(points, self.curvature) if self.hyperbolic else points
 
     def distance(self, left: Tensor, right: Tensor) -> Tensor:
-        """Distance of paired points, (n,)."""
+        """Return the distances (n,) of paired points, (n, dim) each."""
         if self.hyperbolic:
             return hyperbolic.distance(left, right, self.curvature)
-        return (left - right).square().sum(-1).clamp_min(1e-12).sqrt()
+        return _length(left - right)
 
     def radius(self, points: Tensor) -> Tensor:
-        """Distance to the origin, (n,)."""
+        """Return the distances (n,) of points (n, dim) to the origin."""
         if self.hyperbolic:
             return hyperbolic.radius(points, self.curvature)
-        return points.square().sum(-1).clamp_min(1e-12).sqrt()
+        return _length(points)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return vectors.square().sum(-1).clamp_min(DISTANCE_FLOOR**2).sqrt()

@@ -24,8 +24,8 @@ class Surroundings(NamedTuple):
     context
         (m, features) float32, slide-centred features of the spots of the context.
     rings
-        One sparse COO (n, m) float32 tensor a ring: row i averages the context of spot i in that ring
-        of distances (µm). A spot without neighbours there has an empty row.
+        One sparse COO (n, m) float32 tensor a ring: row i averages the context of spot i in that
+        ring of distances (µm). A spot without neighbours there has an empty row.
     """
 
     context: Tensor
@@ -33,14 +33,32 @@ class Surroundings(NamedTuple):
 
 
 class ImageView(NamedTuple):
-    """Image side of a batch of spots: points of the shared space, (n, dim) float32 each."""
+    """Image side of a batch of spots: points of the shared space.
+
+    Attributes
+    ----------
+    spot, niche
+        (n, dim) float32 each.
+    """
 
     spot: Tensor
     niche: Tensor
 
 
 class Reading(NamedTuple):
-    """What the network reads off a batch of spots."""
+    """What the network reads off a batch of spots.
+
+    Attributes
+    ----------
+    image
+        The spots and their niches in the shared space.
+    head
+        Module scores by the trained readout.
+    ridge
+        (n, modules) float32, module scores by the closed-form readout.
+    scores
+        The blend of both: the model's answer.
+    """
 
     image: ImageView
     head: ModuleScores
@@ -60,6 +78,11 @@ class HyperGene(nn.Module):
         The model's configuration.
     weights
         Whether to start the encoder from published weights, if the configuration names some.
+
+    Raises
+    ------
+    ModelError
+        The image encoder cannot be made.
     """
 
     def __init__(self, config: ModelConfig, *, weights: bool = False) -> None:
@@ -86,10 +109,11 @@ class HyperGene(nn.Module):
         self.reliable: Tensor
 
     def encode(self, tiles: Tensor) -> Tensor:
-        """Features (n, features) float32 of tiles (n, crops, 3, px, px) uint8."""
+        """Encode tiles (n, crops, 3, px, px), RGB in 0..255, to features (n, features) float32."""
         features: Tensor = self.encoder(tiles)
         return features
 
+    @hyperbolic.at_least_float32
     def view(self, features: Tensor, around: Surroundings) -> ImageView:
         """Lift spots and their niches.
 
@@ -101,7 +125,7 @@ class HyperGene(nn.Module):
         features
             (n, features) float32, slide-centred.
         around
-            Context and rings.
+            Context and rings of these spots.
         """
         spot = self.space.lift_image(self.project(features))
         context = self.space.lift_image(self.project(around.context))
@@ -116,8 +140,9 @@ class HyperGene(nn.Module):
         alone = torch.sparse.sum(ring, 1).to_dense() == 0
         return torch.where(alone[:, None], spot, niche)
 
+    @hyperbolic.at_least_float32
     def forward(self, features: Tensor, around: Surroundings) -> Reading:
-        """Read module scores off slide-centred features.
+        """Read module scores off slide-centred features, in float32 also under autocast.
 
         Parameters
         ----------
@@ -142,7 +167,6 @@ class HyperGene(nn.Module):
 
     @staticmethod
     def ridge_inputs(features: Tensor, around: Surroundings) -> Tensor:
-        """A spot's own features and its ring means side by side, (n, features (1 + rings))."""
+        """Lay features and ring means of spots side by side, (n, features × (1 + rings))."""
         means = [torch.sparse.mm(ring, around.context) for ring in around.rings]
         return torch.cat([features, *means], 1)
-

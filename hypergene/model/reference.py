@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 DIRECTIONS = 32
 QUANTILES = 101
+SPOTS_PER_DIRECTION = 10
+"""With fewer training spots, all of them lie equally far out in the directions they span."""
+NEGLIGIBLE = 1e-2
+"""Least spread of the residual, as a share of the whole: what is below it may be rounding."""
 
 
 class Reference(nn.Module):
@@ -36,29 +40,55 @@ class Reference(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Learn center, directions and the distribution of distances from (n, features)."""
-        features = features.float()
+        """Learn center, directions and the distribution of distances.
+
+        Parameters
+        ----------
+        features
+            (n, features) of the training spots, n > 0, not slide-centred.
+        """
+        features = features.to(self.center)
         self.center.copy_(features.mean(0))
         centered = features - self.center
         _, singular, basis = torch.linalg.svd(centered, full_matrices=False)
-        rank = min(self.directions.shape[1], len(singular))
-        deviation = (singular[:rank] / max(len(features) - 1, 1) ** 0.5).clamp_min(1e-6)
+        filled = int((singular > NEGLIGIBLE**2 * singular[0]).sum())
+        rank = min(self.directions.shape[1], len(features) // SPOTS_PER_DIRECTION, filled)
+        deviation = singular[:rank] / max(len(features) - 1, 1) ** 0.5
         self.directions.zero_()
         self.directions[:, :rank] = basis[:rank].T / deviation
         outside = centered - (centered @ basis[:rank].T) @ basis[:rank]
-        self.residual_scale.copy_(outside.square().sum(1).mean().sqrt().clamp_min(1e-6))
-        steps = torch.linspace(0, 1, QUANTILES)
+        floor = (NEGLIGIBLE * _root_mean_square(centered)).clamp_min(1e-6)
+        self.residual_scale.copy_(_root_mean_square(outside).maximum(floor))
+        steps = torch.linspace(0, 1, QUANTILES, device=features.device)
         self.quantiles.copy_(torch.quantile(self._distance(features), steps))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Share of training spots that lie nearer to the center than each spot, (n,) in 0..1."""
-        rank = torch.searchsorted(self.quantiles, self._distance(features.float()))
-        return rank.float().div(QUANTILES - 1).clamp(0.0, 1.0)
+        """Tell how unusual spots are.
+
+        Parameters
+        ----------
+        features
+            (n, features), not slide-centred.
+
+        Returns
+        -------
+        Tensor
+            (n,) float32 in 0..1: the share of training spots that lie nearer to the center, to
+            the next percent.
+        """
+        percent = torch.searchsorted(self.quantiles, self._distance(features.float()))
+        return percent.float().div(QUANTILES - 1).clamp_max(1.0)
 
     def _distance(self, features: Tensor) -> Tensor:
         centered = features - self.center
         inside = centered @ self.directions
+        # The columns are orthogonal, of length 1/deviation (0 = no direction).
         length = self.directions.norm(dim=0).clamp_min(1e-12)
         explained = (inside / length).square().sum(1)
         outside = (centered.square().sum(1) - explained).clamp_min(0.0)
         return (inside.square().sum(1) + outside / self.residual_scale.square()).sqrt()
+
+
+def _root_mean_square(vectors: Tensor) -> Tensor:
+    """Root of the mean squared length of vectors (n, features), 0-d."""
+    return vectors.square().sum(1).mean().sqrt()

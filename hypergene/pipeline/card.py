@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import pandas as pd
+from torch import nn
 
 from hypergene.model.network import HyperGene
 from hypergene.training.recipe import Recipe
+from hypergene.training.reliability import RELIABLE_ABOVE
 from hypergene.training.splits import Split
 from hypergene.training.trainer import Best
 
-_LEVELS = {
+_VALIDATION = {
     "patient": "whole patients were held out",
     "section": "sections of a patient in training were held out: **optimistic** for new patients",
     "none": "nothing was held out: **how good this model is, is not known**",
 }
+_WARNING = (
+    "Predicts spatial gene expression (natural log1p of counts per 10,000) from H&E images, with "
+    "hypergene. **Predicted, not measured**: for research, not for diagnosis."
+)
+_INTENDED_USE = (
+    "Exploring how genes of the list might vary over tissue like that of the training samples, and "
+    "choosing where to measure. Not for diagnosis or treatment, and not for other tissues, "
+    "preparations or stains."
+)
+_LIMITS = (
+    "A prediction is an expectation given the image: rare cell states, genes without a "
+    "morphological trace and differences between patients are beyond it. Tissue, stain or scanner "
+    "unlike the training sections lower its quality; see `ood_score` of each spot and "
+    "`heldout_pcc` of each gene. Do not compute p-values from predictions."
+)
 
 
 def model_card(
@@ -34,72 +53,91 @@ def model_card(
     scores
         Metrics of the test samples by (sample, gene set), if there were any.
     """
-    config = model.config
-    about = config.provenance
-    used = split.learnt if recipe.train.refit else split.train
-    parts = [
-        f"# {about.name}",
-        "Predicts spatial gene expression (natural log1p of counts per 10,000) from H&E images, "
-        "with hypergene. **Predicted, not measured**: for research, not for diagnosis.",
-        "## What it is",
-        _table(
-            ["", ""],
-            [
-                ["genes", f"{len(config.genes):,}"],
-                ["encoder", f"timm `{config.encoder.name}`, {_millions(model.encoder)} parameters"],
-                ["sees", " and ".join(f"{um:g} µm" for um in config.encoder.tile_um)
-                 + f" around a spot, at {config.encoder.tile_px} px"],
-                ["own lattice", f"{config.layout.name}: {config.layout.diameter_um:g} µm spots, "
-                 f"{config.layout.pitch_um:g} µm apart"],
-                ["space", f"{config.geometry.kind}, {config.geometry.dim} dimensions"],
-                ["licence", about.licence],
-            ],
-        ),
-        "## Data",
-        f"Trained on {len(used)} sections ({', '.join(s.sample for s in used)}) of "
-        f"{about.patients or 'an unknown number of'} patients.",
-        "## Quality",
-        f"Validation: {_LEVELS[split.level]}"
-        + (f" ({', '.join(about.validated_on)})." if about.validated_on else "."),
-    ]
-    if best.pearson:
-        parts += [
-            f"Mean Pearson correlation over spots there, by the model of {best.epoch} epochs "
-            "trained without them (unsmoothed; genes chosen on training spots):",
-            _table(
-                ["gene set", "Pearson"],
-                [[name, f"{value:.3f}"] for name, value in best.pearson.items()],
-            ),
-            f"{int(model.reliable.sum()):,} of {len(config.genes):,} genes are marked reliable "
-            "(lower end of the 95 % interval of the held-out correlation above 0.1).",
-        ]
-    if scores is not None:
-        parts += [
-            "Test samples, which chose nothing:",
-            _table(
-                ["sample", "gene set", "Pearson", "beyond depth", "MSE"],
-                [
-                    [*index, f"{row.pearson:.3f}", f"{row.pearson_beyond_depth:.3f}",
-                     f"{row.mse:.3f}"]
-                    for index, row in scores.iterrows()
-                ],
-            ),
-        ]
-    parts += [
-        "## Limits",
-        "A prediction is an expectation given the image: rare cell states, genes without a "
-        "morphological trace and differences between patients are beyond it. Tissue, stain or "
-        "scanner unlike the training sections lower its quality; see `ood_score` of each spot. "
-        "Do not compute p-values from predictions.",
-    ]
+    about = recipe.about
+    sections = {
+        "What it is": [_summary(model)],
+        "Intended use": [about.intended_use or _INTENDED_USE],
+        "Data": [_data(model), about.attribution],
+        "Quality": [*_validation(model, split, best), *_test(scores)],
+        "Limits": [_LIMITS],
+    }
+    parts = [f"# {model.config.provenance.name}", _WARNING]
+    for title, paragraphs in sections.items():
+        parts += [f"## {title}", *(text for text in paragraphs if text)]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _summary(model: HyperGene) -> str:
+    config = model.config
+    encoder, layout = config.encoder, config.layout
+    widths = " and ".join(f"{um:g} µm" for um in encoder.tile_um)
+    pretrained = "started from published weights" if encoder.pretrained else "trained from scratch"
+    rows = {
+        "tissue": config.provenance.tissue,
+        "genes": f"{len(config.genes):,}",
+        "encoder": f"timm `{encoder.name}`, {_size(model.encoder)} parameters, {pretrained}",
+        "sees": f"{widths} around a spot, at {encoder.tile_px} px",
+        "own lattice": f"{layout.name}: {layout.diameter_um:g} µm spots, "
+        f"{layout.pitch_um:g} µm apart",
+        "space": f"{config.geometry.kind}, {config.geometry.dim} dimensions",
+        "licence": config.provenance.licence,
+        "made with": f"hypergene {config.provenance.hypergene}",
+    }
+    return _table(["", ""], rows.items())
+
+
+def _data(model: HyperGene) -> str:
+    about = model.config.provenance
+    patients = "an unknown number of" if about.patients is None else f"{about.patients:,}"
+    count = len(about.trained_on)
+    return (
+        f"Trained on {count:,} section{'s' * (count != 1)} ({', '.join(about.trained_on)}) of "
+        f"{patients} patient{'s' * (about.patients != 1)}."
+    )
+
+
+def _validation(model: HyperGene, split: Split, best: Best) -> list[str]:
+    names = ", ".join(sample.sample for sample in split.validation)
+    parts = [f"Validation: {_VALIDATION[split.level]}{f' ({names})' if names else ''}."]
+    if best.pearson:
+        rows = [(name, f"{value:.3f}") for name, value in best.pearson.items()]
+        parts += [
+            "Mean Pearson correlation over spots there, of the model that was trained "
+            f"{best.epoch:,} epochs without them (unsmoothed; gene sets chosen on its own training "
+            "spots; epoch and blend were chosen on the same samples, so these numbers flatter a "
+            "little):",
+            _table(["gene set", "Pearson"], rows),
+            f"{int(model.reliable.sum()):,} of {len(model.config.genes):,} genes are marked "
+            "reliable (lower end of the 95 % interval of the held-out correlation above "
+            f"{RELIABLE_ABOVE:g}).",
+        ]
+    return parts
+
+
+def _test(scores: pd.DataFrame | None) -> list[str]:
+    if scores is None:
+        return []
+    numbers = ["pearson", "pearson_beyond_depth", "mse"]
+    rows = [
+        (*index, row["held_out"], *(f"{row[name]:.3f}" for name in numbers))
+        for index, row in scores.iterrows()
+    ]
+    parts = [
+        "Test samples, which chose nothing:",
+        _table(["sample", "gene set", "held out", "Pearson", "beyond depth", "MSE"], rows),
+    ]
+    if (scores["held_out"] == "section").any():
+        parts.append(
+            "Where only the section was held out, others of the same patient (or nobody knows) "
+            "were trained on: **optimistic** for new patients."
+        )
+    return parts
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _millions(module: object) -> str:
-    count = sum(p.numel() for p in module.parameters())  # type: ignore[attr-defined]
-    return f"{count / 1e6:.1f} M"
+def _size(module: nn.Module) -> str:
+    return f"{sum(weights.numel() for weights in module.parameters()):,}"

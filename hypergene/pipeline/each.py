@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hypergene.errors import HypergeneError, ModelError, UsageError
+from hypergene.errors import ModelError, UsageError
 from hypergene.pipeline.outcome import Outcome
+
+_log = logging.getLogger(__name__)
 
 
 def for_each_slide(
@@ -17,6 +20,8 @@ def for_each_slide(
     report: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Run `job` on every slide in order and return one outcome a slide.
+
+    Whatever goes wrong with one slide, a bug included, is its outcome and does not stop the others.
 
     Parameters
     ----------
@@ -38,8 +43,9 @@ def for_each_slide(
             outcome = job(slide)
         except (UsageError, ModelError):
             raise
-        except HypergeneError as error:
-            outcome = Outcome(slide=slide, error=error.message, hint=error.hint)
+        except Exception as error:
+            _log.debug("%s", slide, exc_info=True)
+            outcome = Outcome.failed(slide, error)
         if report is not None:
             report(outcome)
         outcomes.append(outcome)

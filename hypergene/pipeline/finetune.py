@@ -6,27 +6,27 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from anndata import AnnData
 
 from hypergene import __version__
-from hypergene.errors import DataError, OutputError
-from hypergene.evaluation import expressed, gene_sets, most_variable
-from hypergene.features.cache import ArrayCache
+from hypergene.errors import OutputError
+from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
 from hypergene.features.device import pick_device
-from hypergene.model.config import LayoutConfig, ModelConfig, Provenance
+from hypergene.model.config import ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.model.network import HyperGene
-from hypergene.output import atomic_path
 from hypergene.pipeline.card import model_card
+from hypergene.pipeline.configure import configure, sets_to_score
+from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.metrics_log import MetricsLog
-from hypergene.st import Sample, read_sample, read_samples, shared_genes
+from hypergene.pipeline.options import as_tuple
+from hypergene.st import Sample, read_sample, read_samples
 from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
 from hypergene.training.modules import fit_modules
 from hypergene.training.recipe import Recipe, load_recipe
@@ -36,12 +36,12 @@ from hypergene.training.splits import Split, split_samples
 from hypergene.training.trainer import Best, Trainer
 from hypergene.zoo import write_model
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """Everything the user can say about a training run.
+    """Options of :func:`finetune`, named as on the command line.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class FinetuneOptions:
     resume
         Go on from the checkpoints in the output folder.
     overwrite
-        Replace a finished model.
+        Replace a finished model, training it anew.
     """
 
     name: str | None = None
@@ -84,9 +84,17 @@ class FinetuneOptions:
     resume: bool = True
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        """Take names as any sequence of texts, or one."""
+        for field in ("set", "test", "validation"):
+            object.__setattr__(self, field, as_tuple(getattr(self, field)))
+
 
 def finetune(
-    samples: str | Path | Sequence[Sample], out: str | Path, options: FinetuneOptions | None = None
+    samples: str | Path | Sequence[Sample],
+    out: str | Path,
+    options: FinetuneOptions | None = None,
+    **overrides: Any,
 ) -> Path:
     """Train a model on slides with measured expression.
 
@@ -105,39 +113,52 @@ def finetune(
         ``cache/``.
     options
         See :class:`FinetuneOptions`.
+    **overrides
+        Single options by name, over `options`.
 
     Returns
     -------
-    Path
+    pathlib.Path
         The model folder.
 
     Raises
     ------
     HypergeneError
         Whatever is wrong with samples, recipe or output, in one sentence.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> hypergene.finetune("sections.csv", "my-model", test=("P3",), seed=1)  # doctest: +SKIP
     """
-    options = options or FinetuneOptions()
+    options = replace(options or FinetuneOptions(), **overrides)
     out = Path(out)
-    overrides = options.set + ((f"train.epochs={options.epochs}",) if options.epochs else ())
-    recipe = load_recipe(options.recipe, overrides)
+    recipe = _recipe(options)
     device = pick_device(options.device)
     split = _split(samples, options)
-    folder = _prepare_output(out, options)
+    _refuse_finished(out / "model", overwrite=options.overwrite)
 
     data = {sample.sample: read_sample(sample) for sample in split.learnt + split.test}
-    config, sets = _configure(split, data, recipe, options.name or out.resolve().name)
-    torch.manual_seed(options.seed)
-    frozen = (
-        TileEncoder(config.encoder, weights=True) if recipe.train.encoder == "frozen" else None
+    used = split.learnt if recipe.train.refit else split.train
+    config = configure(split, used, data, recipe, options.name or out.resolve().name)
+    # What is held out chooses no gene set that it is scored on: not the validation its own either.
+    select_sets, test_sets = (
+        sets_to_score([data[sample.sample] for sample in part], config.genes)
+        for part in (split.train, used)
     )
-    cache = ArrayCache(out / "cache")
+    if options.overwrite or not options.resume:
+        _clear(out)
+    torch.manual_seed(options.seed)
+    frozen = None
+    if recipe.train.encoder == "frozen":
+        frozen = TileEncoder(config.encoder, weights=True)
     sections = {
         sample.sample: prepare_section(
             sample,
-            data[sample.sample],
+            data.pop(sample.sample),
             config.genes,
             config,
-            cache,
+            ArrayCache(out / "cache"),
             frozen=frozen,
             device=device,
             mpp=options.mpp,
@@ -145,29 +166,73 @@ def finetune(
         )
         for sample in split.learnt + split.test
     }
-    del data, frozen
+    train, validation, learnt, tested = (
+        [sections[sample.sample] for sample in part]
+        for part in (split.train, split.validation, split.learnt, split.test)
+    )
 
-    run = _Run(config, recipe, sets, device, options.seed, out, _run_name(split, recipe, options))
-    train = [sections[s.sample] for s in split.train]
-    validation = [sections[s.sample] for s in split.validation]
-    learnt = [sections[s.sample] for s in split.learnt]
-
+    name = _run_name(config, recipe, split, sections, options.seed)
+    run = _Run(config, recipe, select_sets, frozen, device, options.seed, out, name)
     model, best = run.train("select", train, validation)
     if validation:
         measure_reliability(model, encode_sections(model, validation, device), device)
         if recipe.train.refit:
-            chosen, (model, _) = model, run.train("refit", learnt, [], best)
+            chosen = model
+            model, _ = run.train("refit", learnt, [], best)
             copy_reliability(chosen, model)
-    encoded = encode_sections(model, learnt if recipe.train.refit else train, device)
-    fit_reference(model, encoded)
+    fit_reference(model, encode_sections(model, [sections[s.sample] for s in used], device))
     model.to(device)
 
-    tested = encode_sections(model, [sections[s.sample] for s in split.test], device)
-    scores = _score(model, tested, sets, out)
-    with atomic_path(folder, overwrite=options.overwrite) as temporary:
-        temporary.mkdir()
-        write_model(temporary, model, model_card(model, split, recipe, best, scores))
-    return folder
+    patients = {sample.patient for sample in split.learnt}
+    scores = _score(model, encode_sections(model, tested, device), test_sets, patients, out, device)
+    with draft_of(out / "model", overwrite=options.overwrite) as folder:
+        folder.mkdir()
+        write_model(folder, model, model_card(model, split, recipe, best, scores))
+    return out / "model"
+
+
+def _recipe(options: FinetuneOptions) -> Recipe:
+    path = None if options.recipe is None else Path(options.recipe)
+    epochs = () if options.epochs is None else (f"train.epochs={options.epochs}",)
+    return load_recipe(path, options.set + epochs)
+
+
+def _split(samples: str | Path | Sequence[Sample], options: FinetuneOptions) -> Split:
+    listed = read_samples(samples) if isinstance(samples, str | Path) else list(samples)
+    split = split_samples(listed, test=options.test, validation=options.validation)
+    for part in ("train", "validation", "test"):
+        names = ", ".join(sample.sample for sample in getattr(split, part)) or "none"
+        log.info("%s: %s", part, names)
+    return split
+
+
+def _refuse_finished(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a model that is there already, and never replace what is no model."""
+    if not folder.exists():
+        return
+    if not (folder / "config.json").is_file():
+        raise OutputError(
+            f"{folder} is there and is not a model, so it is not replaced.",
+            hint="Choose another --out.",
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{folder} exists already.", hint="Give --overwrite to replace it, or another --out."
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run left, but for its model and the cache."""
+    try:
+        if (out / "checkpoints").exists():
+            shutil.rmtree(out / "checkpoints")
+        for table in (out / "metrics.csv", out / "scores.csv", *out.glob("genes-*.csv")):
+            table.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The earlier run in {out} cannot be removed ({error.strerror or error}).",
+            hint="Choose another --out.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -177,6 +242,7 @@ class _Run:
     config: ModelConfig
     recipe: Recipe
     sets: GeneSets
+    frozen: TileEncoder | None
     device: torch.device
     seed: int
     out: Path
@@ -189,8 +255,11 @@ class _Run:
         validation: Sequence[Section],
         best: Best | None = None,
     ) -> tuple[HyperGene, Best]:
+        """Train a fresh model: until the validation is best, or as long as `best` says."""
         torch.manual_seed(self.seed)
-        model = HyperGene(self.config, weights=True)
+        model = HyperGene(self.config, weights=self.frozen is None)
+        if self.frozen is not None:  # the very encoder that the cached features come from
+            model.encoder.load_state_dict(self.frozen.state_dict())
         modules = fit_modules(
             [section.expression for section in train], self.config.head.modules, seed=self.seed
         )
@@ -212,135 +281,64 @@ class _Run:
         return model, trainer.fit(stop_epoch=best.epoch, share=best.share)
 
 
-def _split(samples: str | Path | Sequence[Sample], options: FinetuneOptions) -> Split:
-    listed = read_samples(samples) if isinstance(samples, str | Path) else list(samples)
-    return split_samples(listed, test=options.test, validation=options.validation)
-
-
-def _prepare_output(out: Path, options: FinetuneOptions) -> Path:
-    """Refuse a finished run, or clear what is not to be resumed; return the model's folder."""
-    folder = out / "model"
-    if folder.exists() and not options.overwrite:
-        raise OutputError(
-            f"{folder} exists already.", hint="Give --overwrite to replace it, or another --out."
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not options.resume or options.overwrite:
-            shutil.rmtree(out / "checkpoints", ignore_errors=True)
-            (out / "metrics.csv").unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {out} cannot be written: {error.strerror or error}.",
-            hint="Choose another --out.",
-        ) from error
-    return folder
-
-
-def _configure(
-    split: Split, data: dict[str, AnnData], recipe: Recipe, name: str
-) -> tuple[ModelConfig, GeneSets]:
-    """Choose genes on everything but the test, and put the model's configuration together."""
-    learnt = [data[sample.sample] for sample in split.learnt]
-    shared = shared_genes([adata.var_names for adata in learnt])
-    pooled = _pooled(learnt, shared)
-    among = expressed(pooled, min_share=recipe.genes.min_detected)
-    if not among.any():
-        raise DataError(
-            f"None of the {len(shared):,} genes that all samples share is detected in "
-            f"{recipe.genes.min_detected:.0%} of the training spots.",
-            hint="Lower it with --set genes.min_detected=0.02.",
-        )
-    columns = (
-        np.flatnonzero(among)
-        if recipe.genes.most is None
-        else np.sort(most_variable(pooled, recipe.genes.most, among))
-    )
-    genes = tuple(shared[column] for column in columns)
-    chosen = set(genes)
-    sets = {
-        set_name: [gene for gene in members if gene in chosen]
-        for set_name, members in gene_sets(pooled, shared).items()
-    }
-    patients = {sample.patient for sample in split.learnt} - {None}
-    config = ModelConfig(
-        provenance=Provenance(
-            name=name,
-            trained_on=tuple(
-                s.sample for s in (split.learnt if recipe.train.refit else split.train)
-            ),
-            patients=len(patients) or None,
-            validated_on=tuple(s.sample for s in split.validation),
-            validation=split.level,
-            hypergene=__version__,
-        ),
-        encoder=recipe.encoder,
-        layout=recipe.layout or _layout(split.learnt, data),
-        niche=recipe.niche,
-        geometry=recipe.geometry,
-        head=recipe.head,
-        genes=genes,
-    )
-    return config, sets
-
-
-def _pooled(learnt: Sequence[AnnData], genes: Sequence[str]) -> object:
-    from scipy import sparse
-
-    return sparse.vstack([adata[:, list(genes)].X for adata in learnt], format="csr")
-
-
-def _layout(samples: Sequence[Sample], data: dict[str, AnnData]) -> LayoutConfig:
-    """Return the layout that all samples share: the model's own lattice."""
-    layouts = {}
-    for sample in samples:
-        found = data[sample.sample].uns["hypergene"].get("layout")
-        if found is None:
-            raise DataError(
-                f"The spot layout of {sample.data} is not known.",
-                hint="Give it in the recipe, e.g. [layout] name='visium' lattice='hexagon' "
-                "shape='circle' diameter_um=55 pitch_um=100.",
-            )
-        lattice = "square" if found["lattice"] == "given" else found["lattice"]
-        layouts[sample.sample] = LayoutConfig(**(dict(found) | {"lattice": lattice}))
-    first = next(iter(layouts.values()))
-    for name, layout in layouts.items():
-        if abs(layout.pitch_um / first.pitch_um - 1) > 0.1:
-            raise DataError(
-                f"The samples differ in pitch: {samples[0].sample} has {first.pitch_um:g} µm, "
-                f"{name} has {layout.pitch_um:g} µm.",
-                hint="Train them apart, or give one [layout] in the recipe.",
-            )
-    return first
-
-
 def _score(
-    model: HyperGene, tested: Sequence[EncodedSection], sets: GeneSets, out: Path
+    model: HyperGene,
+    tested: Sequence[EncodedSection],
+    sets: GeneSets,
+    patients: set[str | None],
+    out: Path,
+    device: torch.device,
 ) -> pd.DataFrame | None:
-    """Score held-out sections; write ``scores.csv`` and one table of genes a section."""
+    """Score held-out sections; write ``scores.csv`` and one table of genes a section.
+
+    The column ``held_out`` says ``patient`` where nothing was learnt of a section's patient, and
+    ``section`` where something was or nobody knows: such scores are optimistic.
+    """
     if not tested:
         return None
     rows = []
     for encoded in tested:
-        name = encoded.section.name
-        by_gene, by_set = score_section(
-            model, encoded, model.config.genes, sets, next(model.parameters()).device
-        )
-        by_gene.to_csv(out / f"genes-{name}.csv", index_label="gene")
+        name, patient = encoded.section.name, encoded.section.patient
+        apart = None not in {patient, *patients} and patient not in patients
+        by_gene, by_set = score_section(model, encoded, model.config.genes, sets, device)
+        _write_csv(by_gene.rename_axis("gene"), out / f"genes-{name}.csv")
+        by_set["held_out"] = "patient" if apart else "section"
         rows.append(by_set.rename_axis("gene_set").reset_index().assign(sample=name))
     table = pd.concat(rows).set_index(["sample", "gene_set"])
-    table.to_csv(out / "scores.csv")
+    _write_csv(table, out / "scores.csv")
     return table
 
 
-def _run_name(split: Split, recipe: Recipe, options: FinetuneOptions) -> str:
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with draft_of(path, overwrite=True) as draft:
+        table.to_csv(draft)
+
+
+def _run_name(
+    config: ModelConfig,
+    recipe: Recipe,
+    split: Split,
+    sections: Mapping[str, Section],
+    seed: int,
+) -> str:
     """Name everything that decides the course of a run, so that no other run is resumed."""
     what = {
-        "recipe": recipe.model_dump(mode="json"),
-        "train": [str(s.data) for s in split.train],
-        "validation": [str(s.data) for s in split.validation],
-        "seed": options.seed,
-        "mpp": options.mpp,
         "version": __version__,
+        "seed": seed,
+        "recipe": recipe.model_dump(mode="json", exclude={"about"}),
+        "model": config.model_dump(mode="json", exclude={"provenance"}),
+        **{
+            part: [
+                {
+                    "sample": sample.sample,
+                    "patient": sample.patient,
+                    "slide": file_fingerprint(sample.slide),
+                    "spots": array_fingerprint(sections[sample.sample].xy_um),
+                    "expression": array_fingerprint(sections[sample.sample].expression),
+                }
+                for sample in getattr(split, part)
+            ]
+            for part in ("train", "validation")
+        },
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

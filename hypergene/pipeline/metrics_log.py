@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from hypergene.errors import OutputError
+from hypergene.pipeline.drafts import draft_of
+
 
 class MetricsLog:
     """Rows of numbers, one an epoch, kept in a CSV file that grows columns as they appear.
@@ -22,12 +25,27 @@ class MetricsLog:
         self.path, self.phase = path, phase
 
     def __call__(self, row: dict[str, float | int | str]) -> None:
-        """Add a row; rows of this phase from the same epoch on are replaced (a resumed run)."""
-        now = pd.DataFrame([{"phase": self.phase, **row}])
+        """Add a row; rows of this phase from the same epoch on are replaced (a resumed run).
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written, or is no such table.
+        """
+        table = pd.DataFrame([{"phase": self.phase, **row}])
         if self.path.is_file():
-            old = pd.read_csv(self.path)
-            stale = (old["phase"] == self.phase) & (old["epoch"] >= row["epoch"])
-            now = pd.concat([old[~stale], now], ignore_index=True)
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        now.to_csv(temporary, index=False)
-        temporary.replace(self.path)
+            old = self._read()
+            stale = (old["phase"] == self.phase) & (old["epoch"] >= int(row["epoch"]))
+            table = pd.concat([old[~stale], table], ignore_index=True)
+        with draft_of(self.path, overwrite=True) as draft:
+            table.to_csv(draft, index=False)
+
+    def _read(self) -> pd.DataFrame:
+        """Read all cells as text, so that no number changes by being read and written."""
+        try:
+            old = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+            return old.astype({"phase": str, "epoch": int})
+        except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
+            raise OutputError(
+                f"{self.path} is not the table of a training run.", hint="Move it away."
+            ) from error

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypergene.errors import HypergeneError
+
 
 @dataclass
 class Outcome:
@@ -44,6 +46,13 @@ class Outcome:
     error: str | None = None
     hint: str | None = None
 
+    @classmethod
+    def failed(cls, slide: Path, error: Exception) -> Outcome:
+        """Return the outcome of a job that raised `error`: a known fault, or a bug."""
+        if isinstance(error, HypergeneError):
+            return cls(slide=slide, error=error.message, hint=error.hint)
+        return cls(slide=slide, error=f"{slide}: {unexpected(error)}", hint=REPORT_IT)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values: paths as text, seconds rounded to milliseconds."""
         return {
@@ -60,6 +69,15 @@ class Outcome:
     def as_json(self) -> str:
         """Return :meth:`as_dict` as one line of JSON."""
         return json.dumps(self.as_dict(), ensure_ascii=False)
+
+
+REPORT_IT = "Please report this with the command you ran; --debug shows where it happened."
+
+
+def unexpected(error: Exception) -> str:
+    """Return the sentence for an error that is nobody's input's fault."""
+    what = " ".join(str(error).split()) or "no further word"
+    return f"hypergene met something it did not expect ({type(error).__name__}: {what})."
 
 
 class Stopwatch:

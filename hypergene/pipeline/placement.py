@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hypergene.errors import TissueError, UsageError
+from hypergene.output import spatial_uns
 from hypergene.slide import Slide, TissueMask, find_tissue, load_tissue, whole_slide
-from hypergene.spots import Layout, Spots, lay_spots, layout_named
+from hypergene.spots import Layout, Spots, lay_spots
 from hypergene.st import check_inside, read_coords
 
 
@@ -36,10 +38,8 @@ class SpotsOnTissue:
 
 def place_spots(
     slide: Slide,
+    layout: Layout,
     *,
-    layout: str,
-    diameter_um: float | None = None,
-    pitch_um: float | None = None,
     coords: Path | None = None,
     tissue: str = "auto",
     min_tissue: float = 0.25,
@@ -55,12 +55,10 @@ def place_spots(
     slide
         An open slide.
     layout
-        ``"visium"``, ``"st"`` or ``"grid"``.
-    diameter_um, pitch_um
-        Spot diameter (or side of a square) and centre-to-centre distance in µm; None = the
-        layout's own.
+        The lattice to lay.
     coords
-        A file of spot centres (CSV, TSV, h5ad or zarr) instead of a lattice.
+        A file of spot centres (CSV, TSV, h5ad or zarr) instead of a lattice; of `layout`, spots
+        take their shape and size, unless the file states its own.
     tissue
         ``"auto"`` (found on the slide), ``"none"`` (everything counts as tissue) or the path of a
         mask image.
@@ -74,22 +72,21 @@ def place_spots(
     TissueError
         If no laid spot is left.
     SpotsError
-        If the layout or the coordinates are malformed, or coordinates lie outside the slide.
+        If the coordinates are malformed or lie outside the slide, or no spot fits on it.
     """
     if not 0 <= min_tissue <= 1:
         raise UsageError(
             f"The least tissue fraction is {min_tissue:g}, which is no share between 0 and 1.",
             hint="Give --min-tissue a number from 0 to 1, e.g. 0.25.",
         )
-    wanted = layout_named(layout, diameter_um=diameter_um, pitch_um=pitch_um)
     mpp = (slide.mpp.x, slide.mpp.y)
     # Coordinates are cheap and often wrong; the mask may take a while.
     given = None
     if coords is not None:
-        given = read_coords(coords, layout=wanted, mpp=mpp)
+        given = read_coords(coords, layout=layout, mpp=mpp)
         check_inside(given, slide.dimensions, coords)
     mask = tissue_mask(slide, tissue)
-    spots = lay_spots(wanted, slide.dimensions, mpp) if given is None else given
+    spots = lay_spots(layout, slide.dimensions, mpp) if given is None else given
     fraction = mask.fraction(
         spots.xy_px, spots.layout.diameter_um, slide.mpp, spots.layout.shape
     ).astype(np.float32, copy=False)
@@ -123,6 +120,13 @@ def spot_table(placed: SpotsOnTissue, *, min_tissue: float) -> pd.DataFrame:
         },
         index=pd.Index(placed.spots.names.astype(object)),
     )
+
+
+def slide_images(slide: Slide, layout: Layout) -> dict[str, Any]:
+    """Return ``uns["spatial"]``: small images of the slide, and how large a spot is on it."""
+    # squidpy knows one diameter for both axes; the mean is right to the rare scanner's 1 %.
+    diameter_px = layout.diameter_um / (slide.mpp.x * slide.mpp.y) ** 0.5
+    return spatial_uns(slide, slide.path.stem, diameter_px)
 
 
 def tissue_mask(slide: Slide, tissue: str) -> TissueMask:

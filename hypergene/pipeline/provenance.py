@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hypergene import __version__
 from hypergene.slide import Mpp
@@ -35,7 +38,7 @@ def provenance(
         Where the tissue mask came from.
     arguments
         The options of the run. None is left out, since AnnData stores differ in whether they know
-        it; paths become text.
+        it; paths become text, tuples of text arrays.
     seconds
         Wall time by stage, in seconds.
     """
@@ -53,4 +56,11 @@ def provenance(
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, np.generic):
+        return value.item()
+    return text_array(value) if isinstance(value, tuple) else value
+
+
+def text_array(texts: Sequence[str]) -> NDArray[np.str_]:
+    """Return texts as an array, which stays one of text even if empty when written and read."""
+    return np.array(texts, dtype=np.str_)

@@ -14,13 +14,14 @@ from anndata import AnnData
 from PIL import Image
 
 from hypergene.errors import UsageError
-from hypergene.output import atomic_path, spatial_uns, write_anndata, write_geojson
+from hypergene.output import write_anndata, write_geojson
+from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.outcome import Outcome, Stopwatch
-from hypergene.pipeline.placement import SpotsOnTissue, place_spots, spot_table
+from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
 from hypergene.pipeline.provenance import provenance
 from hypergene.report.overlay import draw_overlay
 from hypergene.slide import Slide, open_slide, read_tiles
-from hypergene.spots import Spots
+from hypergene.spots import Spots, layout_named
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,9 @@ def tile(
     slide, out = Path(slide), None if out is None else Path(out)
     options = replace(options or TileOptions(), **overrides)
     _check_tile_size(options)
+    layout = layout_named(
+        options.layout, diameter_um=options.diameter_um, pitch_um=options.pitch_um
+    )
     watch = Stopwatch()
     with ExitStack() as stack:
         with watch("open"):
@@ -116,16 +120,14 @@ def tile(
         # Each stays under its temporary name until the stack unwinds without an error; one that
         # exists already or cannot be written is known before the work begins.
         draft = {
-            path: stack.enter_context(atomic_path(path, overwrite=options.overwrite))
+            path: stack.enter_context(draft_of(path, overwrite=options.overwrite))
             for path in written
         }
 
         with watch("spots"):
             placed = place_spots(
                 opened,
-                layout=options.layout,
-                diameter_um=options.diameter_um,
-                pitch_um=options.pitch_um,
+                layout,
                 coords=options.coords,
                 tissue=options.tissue,
                 min_tissue=options.min_tissue,
@@ -166,15 +168,12 @@ def tile(
 
 def spots_anndata(slide: Slide, placed: SpotsOnTissue, *, min_tissue: float) -> AnnData:
     """Return spots as an AnnData of n spots × 0 genes, with squidpy's images of the slide."""
-    spots = placed.spots
     adata = AnnData(
         obs=spot_table(placed, min_tissue=min_tissue),
         var=pd.DataFrame(index=pd.Index([], dtype=object)),
     )
-    adata.obsm["spatial"] = spots.xy_px
-    # squidpy knows one diameter for both axes; the mean is right to the rare scanner's 1 %.
-    diameter_px = spots.layout.diameter_um / (slide.mpp.x * slide.mpp.y) ** 0.5
-    adata.uns["spatial"] = spatial_uns(slide, slide.path.stem, diameter_px)
+    adata.obsm["spatial"] = placed.spots.xy_px
+    adata.uns["spatial"] = slide_images(slide, placed.spots.layout)
     return adata
 
 

@@ -17,6 +17,9 @@ from hypergene.training.readout import fit_ridge, spatial_blocks
 from hypergene.training.section import Section
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+EVEN = 0.5
+WORTH_IT = 0.01
+"""Gain in the selection metric for which the even average of both readouts is given up."""
 GeneSets = Mapping[str, Sequence[str]]
 
 
@@ -119,6 +122,23 @@ def validate(
 def selection_metric(pearson: Mapping[str, float]) -> float:
     """Return what early stopping looks at: the mean over gene sets of the mean Pearson."""
     return float(np.mean(list(pearson.values())))
+
+
+def choose_share(by_share: Mapping[float, Mapping[str, float]]) -> float:
+    """Choose how much the closed-form readout has to say.
+
+    The even average stays unless another share is better by more than `WORTH_IT`: validation is
+    one patient, whose preference for a readout need not be the next patient's, and averages of
+    two different readouts fail more gently than either.
+
+    Parameters
+    ----------
+    by_share
+        As :func:`validate` gives it.
+    """
+    best = max(by_share, key=lambda share: selection_metric(by_share[share]))
+    gain = selection_metric(by_share[best]) - selection_metric(by_share[EVEN])
+    return best if gain > WORTH_IT else EVEN
 
 
 def score_section(

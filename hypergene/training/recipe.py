@@ -28,6 +28,15 @@ from hypergene.model.config import (
 )
 
 
+class About(Strict):
+    """What the model card says that no program can know."""
+
+    licence: str = Field("unknown", description="of the weights, as an SPDX name")
+    tissue: str = Field("unknown", description="tissue, disease, preparation and stain")
+    attribution: str = Field("", description="where the data come from, and what they ask for")
+    intended_use: str = Field("", description="what the model is for, and what it is not for")
+
+
 class GeneChoice(Strict):
     """Which genes the model will know."""
 
@@ -74,14 +83,14 @@ class Augmentation(Strict):
     rotate: bool = Field(True, description="any angle, and mirrored")
     scale: Share = Field(0.1, description="zoom by up to this share")
     shift: Share = Field(0.06, description="shift by up to this share of half the width")
-    stain: float = Field(0.05, ge=0, description="jitter of the stains' strength (HED)")
+    stain: float = Field(0.2, ge=0, description="jitter of the stains' strength (HED)")
 
 
 class Optimisation(Strict):
     """Optimiser, batches and stopping."""
 
     encoder: Literal["train", "frozen"] = "train"
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(60, ge=1)
     slides_per_batch: int = Field(4, ge=1)
     spots_per_slide: int = Field(16, ge=2)
     lr: Positive = 1e-3
@@ -97,6 +106,7 @@ class Optimisation(Strict):
 class Recipe(Strict):
     """All of it."""
 
+    about: About = About()
     encoder: EncoderConfig = EncoderConfig()
     layout: LayoutConfig | None = Field(None, description="None = that of the training samples")
     niche: NicheConfig = NicheConfig()

@@ -22,6 +22,7 @@ from hypergene.model.network import HyperGene, Surroundings
 from hypergene.training.assess import (
     EncodedSection,
     GeneSets,
+    choose_share,
     encode_sections,
     fit_readout,
     selection_metric,
@@ -312,7 +313,7 @@ class Trainer:
         watched = encode_sections(self.average, self.validation_sections, self.device)
         genes = self.model.config.genes
         by_share = validate(self.average, watched, genes, self.sets, self.device)
-        share = max(by_share, key=lambda one: selection_metric(by_share[one]))
+        share = choose_share(by_share)
         now = Best(self.epoch, share, selection_metric(by_share[share]), by_share[share])
         self.looks_since_best += 1
         if self.best is None or now.metric > self.best.metric:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from hypergene.errors import ModelError
+from hypergene.errors import ModelError, OutputError, UsageError
 from hypergene.model.config import ModelConfig
 from hypergene.zoo.registry import DEFAULT_MODEL, find_model
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+
+_MAY_BE_UNKNOWN = ("heldout_pcc", "ceiling_pcc")
 
 
 def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> HyperGene:
@@ -44,7 +46,9 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
     ------
     ModelError
         No such model; a file is missing or damaged; the configuration has unknown keys or values
-        out of range; a tensor is missing, unknown or of another shape.
+        out of range; a tensor is missing, unknown, of another shape or type, or not a number.
+    UsageError
+        There is no such device.
     """
     from hypergene.model.network import HyperGene
 
@@ -54,7 +58,12 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
     model = HyperGene(config)
     _check_tensors(model.state_dict(), weights, folder / WEIGHTS)
     model.load_state_dict(weights)
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # torch says either of a missing device
+        raise UsageError(
+            f"The model cannot be put on the device {str(device)!r}.", hint="Choose cpu or cuda."
+        ) from error
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -74,7 +83,8 @@ def read_config(folder: Path) -> ModelConfig:
             hint=f"A model folder holds {CONFIG} and {WEIGHTS}.",
         ) from error
     try:
-        return ModelConfig.model_validate_json(text)
+        # Strict: a number in quotes is a mistake, not a number.
+        return ModelConfig.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -96,20 +106,49 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
         The model, with its configuration.
     card
         Text of ``README.md``.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
     """
+    import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
+    # Copies: safetensors takes no views, and no two names for one tensor.
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     config = model.config.model_dump(mode="json", exclude_none=True)
-    (folder / CONFIG).write_text(_readable_json(config), encoding="utf-8")
-    (folder / CARD).write_text(card, encoding="utf-8")
+    try:
+        save_file(tensors, folder / WEIGHTS)
+        (folder / CONFIG).write_text(_readable_json(config), encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"The model cannot be written to {folder} ({error}).",
+            hint="Free some space, or choose another folder.",
+        ) from error
 
 
 def weights_sha256(folder: Path) -> str:
-    """Return the sha256 of a model's weights, in hexadecimal."""
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the sha256 of a model's weights, in hexadecimal.
+
+    Raises
+    ------
+    ModelError
+        The weights are missing or unreadable.
+    """
+    path = folder / WEIGHTS
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror or error}).", hint="Fetch the model again."
+        ) from error
 
 
 def _readable_json(config: dict[str, object]) -> str:
@@ -145,9 +184,19 @@ def _check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Pa
             raise ModelError(f"{path} lacks the tensor {name!r}.", hint=hint)
         if name not in wanted:
             raise ModelError(f"{path} has a tensor {name!r} that no part uses.", hint=hint)
-        if wanted[name].shape != given[name].shape:
+        what, asked = _kind(given[name]), _kind(wanted[name])
+        if what != asked:
             raise ModelError(
-                f"The tensor {name!r} in {path} has the shape {tuple(given[name].shape)}, "
-                f"where config.json asks for {tuple(wanted[name].shape)}.",
+                f"The tensor {name!r} in {path} is {what}, where config.json asks for {asked}.",
                 hint=hint,
             )
+        if name not in _MAY_BE_UNKNOWN and bool(given[name].isnan().any()):
+            raise ModelError(
+                f"The tensor {name!r} in {path} holds values that are not numbers.",
+                hint="Its training failed; use another model.",
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    """Type and shape of a tensor in words, such as ``float32 (3, 4)``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from hypergene.errors import ModelError
@@ -32,14 +33,16 @@ def find_model(name: str | Path) -> Path:
     bundled = bundled_models().get(text)
     if bundled is not None:
         return bundled
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        raise ModelError(
-            f"{folder} is a file, not a model folder.",
-            hint=f"Give the folder that holds {' and '.join(MODEL_FILES[:2])}.",
-        )
+    folder = Path(text)
+    with suppress(OSError, RuntimeError, ValueError):  # a name that cannot be a path
+        folder = folder.expanduser()
+        if folder.is_dir():
+            return folder
+        if folder.exists():
+            raise ModelError(
+                f"{folder} is a file, not a model folder.",
+                hint=f"Give the folder that holds {' and '.join(MODEL_FILES[:2])}.",
+            )
     raise ModelError(
         f"There is no model {text!r}.",
         hint=f"Bundled: {', '.join(bundled_models()) or 'none'}. Otherwise give the path of a "
@@ -86,9 +89,15 @@ def _from_hub(address: str) -> Path:
             f"The hub has no model {address!r}.",
             hint="Check the name and the revision; a private one needs HF_TOKEN.",
         ) from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (LocalEntryNotFoundError, ConnectionError) as error:
         raise ModelError(
             f"The model {repository} is not cached and the hub cannot be reached.",
             hint="Fetch it once with a network, or give the path of a model folder.",
+        ) from error
+    except Exception as error:  # whatever the network and the disk raise below the hub
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(
+            f"The model {repository} cannot be fetched from the hub: {reason}.",
+            hint="Try again, or give the path of a model folder.",
         ) from error
     return Path(folder)

@@ -22,6 +22,27 @@ def test_a_failing_slide_does_not_stop_the_others() -> None:
     assert seen == outcomes
 
 
+def test_even_a_bug_met_on_one_slide_does_not_stop_the_others() -> None:
+    def job(slide: Path) -> Outcome:
+        if slide.name == "b":
+            raise ZeroDivisionError("by zero")
+        return Outcome(slide=slide, output=slide)
+
+    outcomes = for_each_slide([Path("a"), Path("b"), Path("c")], job)
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert "b: hypergene met something it did not expect" in (outcomes[1].error or "")
+    assert "ZeroDivisionError: by zero" in (outcomes[1].error or "")
+    assert "report" in (outcomes[1].hint or "")
+
+
+def test_an_interrupt_stops_all() -> None:
+    def job(slide: Path) -> Outcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        for_each_slide([Path("a"), Path("b")], job)
+
+
 @pytest.mark.parametrize("kind", [UsageError, ModelError])
 def test_an_error_that_is_no_slides_fault_stops_at_once(kind: type[Exception]) -> None:
     tried: list[Path] = []

@@ -10,6 +10,9 @@ from PIL import Image
 from hypergene.errors import SpotsError, TissueError, UsageError
 from hypergene.pipeline.placement import place_spots, spot_table
 from hypergene.slide import Slide, open_slide
+from hypergene.spots import layout_named
+
+VISIUM = layout_named("visium")
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def given(folder: Path, text: str) -> Path:
 
 def test_laid_spots_off_the_tissue_are_dropped(half_tissue: Slide) -> None:
     mask = str(half_tissue.path.with_name("tissue.png"))
-    every = place_spots(half_tissue, layout="visium", tissue="none")
-    kept = place_spots(half_tissue, layout="visium", tissue=mask)
+    every = place_spots(half_tissue, VISIUM, tissue="none")
+    kept = place_spots(half_tissue, VISIUM, tissue=mask)
     assert 0.3 < len(kept.spots) / len(every.spots) < 0.7
     assert kept.spots.xy_px[:, 0].max() < 265
     assert kept.fraction.dtype == np.float32
@@ -43,8 +46,8 @@ def test_laid_spots_off_the_tissue_are_dropped(half_tissue: Slide) -> None:
 
 def test_a_least_fraction_of_zero_keeps_every_spot(half_tissue: Slide) -> None:
     mask = str(half_tissue.path.with_name("tissue.png"))
-    every = place_spots(half_tissue, layout="visium", tissue="none")
-    placed = place_spots(half_tissue, layout="visium", tissue=mask, min_tissue=0)
+    every = place_spots(half_tissue, VISIUM, tissue="none")
+    placed = place_spots(half_tissue, VISIUM, tissue=mask, min_tissue=0)
     assert np.array_equal(placed.spots.names, every.spots.names)
     assert placed.fraction.min() == 0
 
@@ -52,7 +55,7 @@ def test_a_least_fraction_of_zero_keeps_every_spot(half_tissue: Slide) -> None:
 def test_given_spots_are_all_kept_and_marked(half_tissue: Slide, tmp_path: Path) -> None:
     coords = given(tmp_path, "x,y,name\n60,60,on\n440,60,off\n")
     placed = place_spots(
-        half_tissue, layout="st", coords=coords, tissue=str(tmp_path / "tissue.png")
+        half_tissue, layout_named("st"), coords=coords, tissue=str(tmp_path / "tissue.png")
     )
     assert placed.spots.names.tolist() == ["on", "off"]
     assert placed.fraction == pytest.approx([1.0, 0.0], abs=0.02)
@@ -65,14 +68,14 @@ def test_given_spots_are_all_kept_and_marked(half_tissue: Slide, tmp_path: Path)
 def test_given_spots_outside_the_slide_are_refused(half_tissue: Slide, tmp_path: Path) -> None:
     coords = given(tmp_path, "x,y\n60,60\n60,900\n")
     with pytest.raises(SpotsError, match=r"1 of the 2 spots"):
-        place_spots(half_tissue, layout="visium", coords=coords)
+        place_spots(half_tissue, VISIUM, coords=coords)
 
 
 def test_no_tissue_is_an_error_with_its_numbers(half_tissue: Slide, tmp_path: Path) -> None:
     empty = tmp_path / "empty.png"
     Image.new("L", (50, 40), 0).save(empty)
     with pytest.raises(TissueError, match=r"slide\.png") as error:
-        place_spots(half_tissue, layout="visium", tissue=str(empty))
+        place_spots(half_tissue, VISIUM, tissue=str(empty))
     assert "--tissue" in (error.value.hint or "")
 
 
@@ -83,20 +86,16 @@ def test_too_little_tissue_under_every_spot_says_how_much_there_is(
     stripes[:, ::4] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
     with pytest.raises(TissueError, match=r"25\.0% of the slide .* less than the 90%"):
-        place_spots(
-            half_tissue, layout="visium", tissue=str(tmp_path / "stripes.png"), min_tissue=0.9
-        )
+        place_spots(half_tissue, VISIUM, tissue=str(tmp_path / "stripes.png"), min_tissue=0.9)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_an_impossible_least_fraction_is_wrong_usage(half_tissue: Slide, share: float) -> None:
     with pytest.raises(UsageError, match="tissue fraction"):
-        place_spots(half_tissue, layout="visium", min_tissue=share)
+        place_spots(half_tissue, VISIUM, min_tissue=share)
 
 
-def test_a_grid_needs_its_size(half_tissue: Slide) -> None:
-    with pytest.raises(UsageError):
-        place_spots(half_tissue, layout="grid")
-    placed = place_spots(half_tissue, layout="grid", diameter_um=200, tissue="none")
+def test_a_grid_covers_the_slide_with_squares(half_tissue: Slide) -> None:
+    placed = place_spots(half_tissue, layout_named("grid", diameter_um=200), tissue="none")
     assert len(placed.spots) == 5 * 4
     assert placed.spots.layout.shape == "square"

@@ -1,0 +1,84 @@
+"""A model small enough for a test, with weights that are not zero, and surroundings for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hypergene.model.config import ModelConfig
+from hypergene.model.network import HyperGene, Surroundings
+
+GENES = 12
+SPOTS, CONTEXT = 7, 20
+
+
+@pytest.fixture
+def make_config() -> Callable[..., ModelConfig]:
+    """The configuration of a tiny model, with whole sections replaced."""
+
+    def make(**sections: Any) -> ModelConfig:
+        tiny: dict[str, Any] = {
+            "provenance": {"name": "tiny"},
+            "encoder": {
+                "name": "resnet10t",
+                "arguments": {"channels": [8, 8, 16, 16], "stem_width": 8},
+                "tile_um": [112.0],
+                "tile_px": 32,
+            },
+            "layout": {
+                "name": "st",
+                "lattice": "square",
+                "shape": "circle",
+                "diameter_um": 100.0,
+                "pitch_um": 200.0,
+            },
+            "geometry": {"dim": 6},
+            "head": {"modules": 4},
+            "genes": [f"G{i}" for i in range(GENES)],
+        }
+        return ModelConfig.model_validate(tiny | sections)
+
+    return make
+
+
+@pytest.fixture
+def make_model(make_config: Callable[..., ModelConfig]) -> Callable[..., HyperGene]:
+    """A tiny model in evaluation mode; its readouts, zero at first, are drawn at random."""
+
+    def make(seed: int = 0, **sections: Any) -> HyperGene:
+        torch.manual_seed(seed)
+        model = HyperGene(make_config(**sections)).eval()
+        with torch.no_grad():
+            for drawn in (
+                model.head.mean.weight,
+                model.head.log_variance.weight,
+                model.ridge.weight,
+                model.modules_to_genes.loadings,
+            ):
+                drawn.normal_(0, 0.3)
+            model.modules_to_genes.mean.uniform_(0.5, 2.0)
+            model.ridge.share.fill_(0.4)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    """(SPOTS, 16) slide-centred features."""
+    return torch.randn(SPOTS, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    """Surroundings of SPOTS spots, each with some neighbours in each of three rings."""
+    generator = torch.Generator().manual_seed(2)
+    rings = []
+    for _ in range(3):
+        near = torch.rand(SPOTS, CONTEXT, generator=generator) < 0.3
+        near[:, 0] = True
+        rings.append((near / near.sum(1, keepdim=True)).to_sparse().coalesce())
+    return Surroundings(torch.randn(CONTEXT, 16, generator=generator), tuple(rings))
