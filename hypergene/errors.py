@@ -30,6 +30,7 @@ class HypergeneError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
+        """Return the sentence and, if there is one, the hint."""
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 

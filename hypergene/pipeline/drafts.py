@@ -9,6 +9,8 @@ from pathlib import Path
 from hypergene.errors import OutputError
 from hypergene.output import atomic_path
 
+_MARKS = frozenset({"zarr.json", ".zgroup", ".zarray", "config.json"})
+
 
 @contextmanager
 def draft_of(final: Path, *, overwrite: bool) -> Iterator[Path]:
@@ -32,8 +34,15 @@ def draft_of(final: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If `final` exists and may not be replaced, or cannot be written.
+        If `final` exists and may not be replaced, or cannot be written. A folder may be replaced
+        only if it is empty or an output of ours: a mistyped path must never cost anyone a folder
+        of other things.
     """
+    if final.is_dir() and not _is_output(final):
+        raise OutputError(
+            f"{final} is a folder of other things, so it is not replaced.",
+            hint="Move it away, or give another -o.",
+        )
     made = [folder for folder in final.parents if not folder.exists()]
     try:
         with atomic_path(final, overwrite=overwrite) as draft:
@@ -47,3 +56,12 @@ def draft_of(final: Path, *, overwrite: bool) -> Iterator[Path]:
             with suppress(OSError):  # not made after all, or not empty
                 folder.rmdir()
         raise
+
+
+def _is_output(folder: Path) -> bool:
+    """Tell whether a folder is a Zarr store or a model, or empty."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return False
+    return not names or not names.isdisjoint(_MARKS)

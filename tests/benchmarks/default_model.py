@@ -53,9 +53,7 @@ def main() -> None:
     for section in arguments.sections:
         rows = []
         for seed in arguments.seeds:
-            table = held_out(
-                arguments.data, arguments.out, section, seed, tuple(arguments.set)
-            )
+            table = held_out(arguments.data, arguments.out, section, seed, tuple(arguments.set))
             rows.append([*table["pearson"], *table["pearson_beyond_depth"]])
             print(_line(section, str(seed), rows[-1]), flush=True)
         frame = pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """Where the time of a prediction goes: about 1,000 spots of a real section, stage by stage.
 
-    python tests/benchmarks/predict_time.py SLIDE --mpp 0.69 --pitch 90
+python tests/benchmarks/predict_time.py SLIDE --mpp 0.69 --pitch 90
 """
 
 from __future__ import annotations

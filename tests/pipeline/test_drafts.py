@@ -58,3 +58,23 @@ def test_an_existing_output_is_refused_by_its_name(tmp_path: Path) -> None:
     final.touch()
     with pytest.raises(OutputError, match="exists"), draft_of(final, overwrite=False):
         pytest.fail("the work began")
+
+
+@pytest.mark.parametrize("mark", ["zarr.json", "config.json"])
+def test_an_output_of_ours_may_be_replaced(tmp_path: Path, mark: str) -> None:
+    final = tmp_path / "a"
+    final.mkdir()
+    (final / mark).touch()
+    with draft_of(final, overwrite=True) as draft:
+        draft.mkdir()
+        (draft / "new").touch()
+    assert [path.name for path in final.iterdir()] == ["new"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    final = tmp_path / "a.zarr"
+    final.mkdir()
+    (final / "thesis.txt").touch()
+    with pytest.raises(OutputError, match="other things"), draft_of(final, overwrite=True):
+        pytest.fail("the work began")
+    assert (final / "thesis.txt").exists()
