@@ -342,6 +342,8 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": self._cuda_state(),
             "means": self.means,
             "epoch": self.epoch,
             "step": self.step,
@@ -350,11 +352,17 @@ class Trainer:
             "best_weights": self.best_weights,
         }
 
+    def _cuda_state(self) -> Tensor | None:
+        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+
     def _restore(self, state: State) -> None:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["dropout"])
+        if self.device.type == "cuda" and state["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(state["dropout_cuda"], self.device)
         self.means = state["means"]
         self.epoch, self.step = state["epoch"], state["step"]
         self.looks_since_best = state["looks_since_best"]

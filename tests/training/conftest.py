@@ -31,7 +31,7 @@ def config() -> ModelConfig:
             name="st", lattice="square", shape="circle", diameter_um=100, pitch_um=200
         ),
         geometry={"dim": 8},
-        head={"modules": 4, "dropout": 0.0},
+        head={"modules": 4, "dropout": 0.2},
         genes=tuple(f"G{i}" for i in range(GENES)),
     )
 
