@@ -114,7 +114,7 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
     """
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Copies: safetensors takes no views, and no two names for one tensor.
     tensors = {
@@ -123,7 +123,8 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
     }
     config = model.config.model_dump(mode="json", exclude_none=True)
     try:
-        save_file(tensors, folder / WEIGHTS)
+        # Not save_file: its files can be read by their owner alone, and models are shared.
+        (folder / WEIGHTS).write_bytes(save(tensors))
         (folder / CONFIG).write_text(_readable_json(config), encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:

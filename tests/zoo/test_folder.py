@@ -246,3 +246,7 @@ def test_every_bundled_model_loads_and_can_be_read():
         assert len(lines) < 120 and any(line.startswith('  "genes": [') for line in lines)
         assert (folder / "README.md").is_file()
         assert not list(folder.glob("*.p*[tk]*"))  # no pickle beside it
+
+
+def test_a_model_is_as_readable_as_any_file(folder: Path) -> None:
+    assert (folder / WEIGHTS).stat().st_mode == (folder / CONFIG).stat().st_mode
