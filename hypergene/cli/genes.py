@@ -29,7 +29,7 @@ def parse_genes(text: str | None) -> tuple[str, ...] | None:
     elif path.suffix.lower() in _LIST_SUFFIXES or "/" in text or "\\" in text:
         raise UsageError(
             f"There is no file {text}, and it is no gene symbol either.",
-            hint="--genes takes symbols with commas between them (ERBB2,KRT5) "
+            hint="--genes takes symbols with commas between them (ERBB2,KRT8) "
             "or a file with one symbol a line.",
         )
     else:

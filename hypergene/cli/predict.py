@@ -28,7 +28,7 @@ def predict(
     min_tissue: shared.MinTissue = 0.25,
     genes: Annotated[
         str | None,
-        option("--genes", help="Symbols (ERBB2,KRT5) or a file with one a line.  [default: all]"),
+        option("--genes", help="Symbols (ERBB2,KRT8) or a file with one a line.  [default: all]"),
     ] = None,
     format: Annotated[
         Literal["zarr", "h5ad"], option("--format", help="Kind of file written.")

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hypergene.errors import SlideError
+from hypergene.output import read_anndata
 from hypergene.pipeline import demo as demo_module
+from hypergene.zoo import DEFAULT_MODEL
 
 
 @pytest.fixture
@@ -63,19 +66,25 @@ def test_a_file_that_is_not_the_pinned_one_is_not_used(
     assert demo_module.sample_slide(None, tmp_path)[0].name == "painted-slide.tiff"
 
 
-def test_the_demo_goes_the_whole_way(
-    painted_slide: Path, tmp_path: Path, default_model: str
-) -> None:
-    from hypergene.output import read_anndata
-
-    outcome, picture = demo_module.demo(painted_slide, tmp_path, demo_module.DemoOptions())
+def test_the_demo_goes_the_whole_way(painted_slide: Path, tiny_model: Path, tmp_path: Path) -> None:
+    options = demo_module.DemoOptions(model=str(tiny_model))
+    outcome, picture = demo_module.demo(painted_slide, tmp_path / "out", options)
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert outcome.output is not None
     assert read_anndata(outcome.output).n_vars == outcome.genes
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("painted.zarr", "painted.genes.png"),
+    }
 
 
-@pytest.fixture
-def default_model() -> str:
-    name = "her2st-small"
-    if not (Path(__file__).parents[2] / "models" / name / "config.json").is_file():
-        pytest.skip(f"models/{name} is not there")
-    return name
+def test_the_default_model_is_the_one_that_ships(painted_slide: Path, tmp_path: Path) -> None:
+    outcome, _ = demo_module.demo(painted_slide, tmp_path, demo_module.DemoOptions())
+    assert outcome.output is not None
+    about = read_anndata(outcome.output).uns["hypergene"]["model"]
+    assert about["name"] == DEFAULT_MODEL
+
+
+def test_a_missing_slide_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SlideError):
+        demo_module.demo(tmp_path / "no.svs", tmp_path / "a" / "b", demo_module.DemoOptions())
+    assert list(tmp_path.iterdir()) == []

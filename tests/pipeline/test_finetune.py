@@ -132,6 +132,14 @@ def test_the_model_predicts_what_training_saw(trained: Run, tiny_cohort: Any) ->
     assert adata.uns["hypergene"]["model"]["name"] == "mine"
 
 
+def test_training_tissue_looks_usual_and_other_tissue_does_not(
+    trained: Run, tiny_cohort: Any, painted_slide: Path
+) -> None:
+    known = predict(tiny_cohort.folder / "ST-imgs/A/A1/he.png", model=trained.model, mpp=4.0)
+    assert 0.2 < known.obs["ood_score"].mean() < 0.8
+    assert predict(painted_slide, model=trained.model).obs["ood_score"].mean() > 0.95
+
+
 # What decides it
 
 

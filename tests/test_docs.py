@@ -1,0 +1,125 @@
+"""What the documentation says is so."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from hypergene.training.recipe import Recipe, load_recipe
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+RECIPES = Path(__file__).resolve().parent.parent / "hypergene" / "training" / "recipes"
+
+
+def leaves(model: type[BaseModel], place: str = "") -> Iterator[str]:
+    """Names of all values of a recipe, such as ``loss.hca.weight``."""
+    for name, field in model.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if tables:
+            yield from leaves(tables[0], f"{place}{name}.")
+        else:
+            yield f"{place}{name}"
+
+
+def documented() -> dict[str, str]:
+    """Key -> default, as the tables of recipes.md say."""
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", (DOCS / "recipes.md").read_text(), re.M)
+    return dict(rows)
+
+
+def test_every_key_of_a_recipe_is_explained_and_no_other() -> None:
+    assert set(documented()) - {"layout"} == set(leaves(Recipe))
+    assert len(documented()) > 40
+
+
+@pytest.mark.parametrize("key", [key for key in leaves(Recipe) if not key.startswith("layout")])
+def test_the_default_of_a_key_is_the_one_documented(key: str) -> None:
+    value: Any = load_recipe().model_dump(mode="json")
+    for name in key.split("."):
+        value = value[name]
+    said = documented()[key]
+    assert value == (None if said == "–" else tomllib.loads(f"x = {said.strip('`')}")["x"])
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
+def test_a_bundled_recipe_loads(path: Path) -> None:
+    assert load_recipe(path).train.epochs > 0
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "recipes").glob("*.toml")), ids=lambda p: p.name)
+def test_a_documented_recipe_loads(path: Path) -> None:
+    assert load_recipe(path).about.licence != "unknown"
+
+
+def test_the_recipe_in_the_text_loads(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.+?)```", (DOCS / "recipes.md").read_text(), re.S)
+    (tmp_path / "mine.toml").write_text(text)
+    recipe = load_recipe(tmp_path / "mine.toml")
+    assert recipe.train.encoder == "frozen"
+    assert recipe.loss.hca.weight == recipe.loss.hea.weight == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_examples_of_the_output_format_run(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib
+
+    from hypergene.pipeline.predict import PredictOptions, predict_to_file
+
+    for package in ("scanpy", "squidpy"):
+        pytest.importorskip(package)
+    matplotlib.use("Agg")
+    outcome = predict_to_file(painted_slide, tmp_path, PredictOptions(model=str(tiny_model)))
+    assert outcome.output is not None
+    outcome.output.rename(tmp_path / "slide.zarr")
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.+?)```", (DOCS / "output-format.md").read_text(), re.S)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
+
+
+def test_every_key_of_a_prediction_is_in_the_output_format(
+    painted_slide: Path, tiny_model: Path
+) -> None:
+    from hypergene.pipeline.predict import predict
+
+    adata = predict(painted_slide, model=str(tiny_model))
+    text = (DOCS / "output-format.md").read_text()
+    (library,) = adata.uns["spatial"].values()
+    named = [
+        *(f'layers["{key}"]' for key in adata.layers),
+        *(f'obs["{key}"]' for key in adata.obs),
+        *(f'var["{key}"]' for key in adata.var),
+        *(f'obsm["{key}"]' for key in adata.obsm),
+        *(f'["{key}"]' for part in library.values() for key in part),
+        *(f"`{key}`" for key in adata.uns["hypergene"]),
+        *(f"`{key}`" for key in adata.uns["hypergene"]["seconds"]),
+    ]
+    assert len(named) > 35
+    assert [name for name in named if name not in text] == []
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_rooms_named_in_the_data_flow_exist() -> None:
+    text = (DOCS / "data-flow.md").read_text()
+    drawn = "\n".join(re.findall(r"```\n(.+?)```", text, re.S))
+    rooms = r"slide|st|spots|pipeline|features|model(?!\.safetensors)|output|training|zoo|report"
+    names = re.findall(rf"\b((?:{rooms})(?:\.\w+)+)", drawn)
+    assert len(names) > 20
+    for name in names:
+        assert pkgutil.resolve_name(f"hypergene.{name}")
