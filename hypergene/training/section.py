@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from hypergene.slide import Slide, find_tissue, open_slide, read_tiles
 from hypergene.spots import Layout, Spots, rings
 from hypergene.st import Sample, check_inside
 from hypergene.training.augment import MARGIN
+
+log = logging.getLogger(__name__)
 
 Tiles = NDArray[np.uint8]
 CACHE_VERSION = 1
@@ -156,6 +159,8 @@ def prepare_section(
         else:
             run = partial(_cached_features, cache, slide, frozen, config.encoder, device, workers)
             images = SectionFeatures(run(spots), run(context))
+        for warning in slide.warnings:
+            log.warning("%s: %s", sample.slide.name, warning)
     columns = adata.var_names.get_indexer(list(genes)).astype(np.int64)
     expression = np.zeros((adata.n_obs, len(genes)), np.float32)
     expression[:, columns >= 0] = adata.X[:, columns[columns >= 0]].toarray()
