@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hypergene.evaluation import pearson_per_gene, score_slide, summarise
 from hypergene.features.context import Context, as_sparse
-from hypergene.model.network import HyperGene, Surroundings
+from hypergene.model.network import HyperGene, Reading, Surroundings
 from hypergene.training.readout import fit_ridge, spatial_blocks
 from hypergene.training.section import Section
 
@@ -68,8 +68,7 @@ def fit_readout(
 ) -> None:
     """Fit the closed-form readout of `model` on training sections, in place.
 
-    Penalties are chosen by leaving out patients, or slides if there is one patient, or quarters
-    of the slide if there is one slide.
+    Penalties are chosen by leaving out slides, or quarters of the slide if there is only one.
     """
     inputs = [
         model.ridge_inputs(torch.from_numpy(e.features).to(device), e.around(device)).cpu().numpy()
@@ -88,21 +87,18 @@ def _groups(encoded: Sequence[EncodedSection]) -> NDArray[np.int64]:
 
 @torch.inference_mode()
 def predict_section(
-    model: HyperGene, encoded: EncodedSection, device: torch.device, share: float | None = None
+    model: HyperGene, encoded: EncodedSection, device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Predicted expression and spread of a section's spots, (n, genes) float32 each."""
-    features = torch.from_numpy(encoded.features).to(device)
-    reading = model(features, encoded.around(device))
-    mean = reading.scores.mean
-    if share is not None:
-        mean = reading.head.mean + share * (reading.ridge - reading.head.mean)
+    scores = _read(model, encoded, device).scores
     genes = model.modules_to_genes
     return (
-        genes.expression(mean).cpu().numpy(),
-        genes.spread(reading.scores.log_variance).cpu().numpy(),
+        genes.expression(scores.mean).cpu().numpy(),
+        genes.spread(scores.log_variance).cpu().numpy(),
     )
 
 
+@torch.inference_mode()
 def validate(
     model: HyperGene,
     encoded: Sequence[EncodedSection],
@@ -111,12 +107,19 @@ def validate(
     device: torch.device,
 ) -> dict[float, dict[str, float]]:
     """Mean Pearson by gene set, for every share of the closed-form readout in the blend."""
-    return {
-        share: _mean_of(
-            [_pearson_by_set(model, one, genes, sets, device, share) for one in encoded]
-        )
-        for share in SHARES
-    }
+    rows: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
+    for one in encoded:
+        reading = _read(model, one, device)
+        for share, found in rows.items():
+            scores = reading.head.mean + share * (reading.ridge - reading.head.mean)
+            prediction = model.modules_to_genes.expression(scores).cpu().numpy()
+            found.append(_pearson_by_set(one.section, prediction, genes, sets))
+    return {share: pd.DataFrame(found).mean().to_dict() for share, found in rows.items()}
+
+
+def _read(model: HyperGene, encoded: EncodedSection, device: torch.device) -> Reading:
+    reading: Reading = model(torch.from_numpy(encoded.features).to(device), encoded.around(device))
+    return reading
 
 
 def selection_metric(pearson: Mapping[str, float]) -> float:
@@ -162,20 +165,9 @@ def score_section(
 
 
 def _pearson_by_set(
-    model: HyperGene,
-    encoded: EncodedSection,
-    genes: Sequence[str],
-    sets: GeneSets,
-    device: torch.device,
-    share: float,
+    section: Section, prediction: NDArray[np.float32], genes: Sequence[str], sets: GeneSets
 ) -> dict[str, float]:
-    section = encoded.section
-    prediction, _ = predict_section(model, encoded, device, share)
     pearson = pd.Series(pearson_per_gene(section.expression, prediction), index=list(genes))
     varies = section.expression.std(0) > 0
     pearson = pearson.fillna(0.0)[varies]
     return {name: float(pearson.reindex(list(chosen)).mean()) for name, chosen in sets.items()}
-
-
-def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return pd.DataFrame(rows).mean().to_dict()
