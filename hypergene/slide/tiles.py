@@ -54,7 +54,8 @@ def read_tiles(
     workers
         Threads that read, each with its own handle; 0 reads in the calling thread.
     unreadable
-        Rows whose tile could not be decoded are appended here; such a tile is white.
+        Rows whose tile could not be decoded are appended here; such a tile is white. Without it
+        their number goes to the slide's warnings.
 
     Yields
     ------

@@ -82,6 +82,9 @@ def test_one_bad_tile_does_not_lose_the_slide(blemished):
             white[rows] = (tiles == 255).all(axis=(1, 2, 3))
         assert 1 <= len(unreadable) <= 9 and white[unreadable].all()
         assert np.hypot(*(xy[unreadable] - (1080, 1320)).T).max() < 300
+        assert not slide.warnings  # whoever asks for the rows reports them
+        for _ in read_tiles(slide, xy, width_um=40, size_px=16):
+            pass
         assert f"{len(unreadable)} of {len(xy)} tiles" in slide.warnings[-1]
         around = xy[np.hypot(*(xy - (1080, 1320)).T) < 400]
         with pytest.raises(SlideError, match="more than 5%"):
