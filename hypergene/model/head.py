@@ -86,9 +86,9 @@ class RidgeReadout(nn.Module):
         """Map slide-centred features with ring means (n, width) to module scores (n, modules)."""
         return inputs @ self.weight
 
-    def blend(self, head: Tensor, ridge: Tensor) -> Tensor:
-        """Return the weighted mean of both readouts, (n, modules)."""
-        return head + self.share * (ridge - head)
+    def blend(self, head: Tensor, ridge: Tensor, share: float | None = None) -> Tensor:
+        """Return the mean of both readouts, (n, modules), with the ridge's own share or another."""
+        return head + (self.share if share is None else share) * (ridge - head)
 
 
 class GeneModules(nn.Module):

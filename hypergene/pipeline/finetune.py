@@ -31,7 +31,7 @@ from hypergene.training.assess import EncodedSection, GeneSets, encode_sections,
 from hypergene.training.modules import fit_modules
 from hypergene.training.recipe import Recipe, load_recipe
 from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
-from hypergene.training.section import Section, prepare_section
+from hypergene.training.section import FrozenEncoder, Section, prepare_section
 from hypergene.training.splits import Split, split_samples
 from hypergene.training.trainer import Best, Trainer
 from hypergene.zoo import write_model
@@ -151,7 +151,7 @@ def finetune(
     torch.manual_seed(options.seed)
     frozen = None
     if recipe.train.encoder == "frozen":
-        frozen = TileEncoder(config.encoder, weights=True)
+        frozen = FrozenEncoder(TileEncoder(config.encoder, weights=True), device)
     sections = {
         sample.sample: prepare_section(
             sample,
@@ -160,7 +160,6 @@ def finetune(
             config,
             ArrayCache(out / "cache"),
             frozen=frozen,
-            device=device,
             mpp=options.mpp,
             workers=options.workers,
         )
@@ -181,7 +180,6 @@ def finetune(
             model, _ = run.train("refit", learnt, [], best)
             copy_reliability(chosen, model)
     fit_reference(model, encode_sections(model, [sections[s.sample] for s in used], device))
-    model.to(device)
 
     patients = {sample.patient for sample in split.learnt}
     scores = _score(model, encode_sections(model, tested, device), test_sets, patients, out, device)
@@ -242,7 +240,7 @@ class _Run:
     config: ModelConfig
     recipe: Recipe
     sets: GeneSets
-    frozen: TileEncoder | None
+    frozen: FrozenEncoder | None
     device: torch.device
     seed: int
     out: Path
@@ -259,7 +257,7 @@ class _Run:
         torch.manual_seed(self.seed)
         model = HyperGene(self.config, weights=self.frozen is None)
         if self.frozen is not None:  # the very encoder that the cached features come from
-            model.encoder.load_state_dict(self.frozen.state_dict())
+            model.encoder.load_state_dict(self.frozen.encoder.state_dict())
         modules = fit_modules(
             [section.expression for section in train], self.config.head.modules, seed=self.seed
         )

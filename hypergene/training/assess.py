@@ -111,7 +111,7 @@ def validate(
     for one in encoded:
         reading = _read(model, one, device)
         for share, found in rows.items():
-            scores = reading.head.mean + share * (reading.ridge - reading.head.mean)
+            scores = model.ridge.blend(reading.head.mean, reading.ridge, share)
             prediction = model.modules_to_genes.expression(scores).cpu().numpy()
             found.append(_pearson_by_set(one.section, prediction, genes, sets))
     return {share: pd.DataFrame(found).mean().to_dict() for share, found in rows.items()}

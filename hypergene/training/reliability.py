@@ -68,7 +68,7 @@ def copy_reliability(source: HyperGene, target: HyperGene) -> None:
 def fit_reference(model: HyperGene, encoded: Sequence[EncodedSection]) -> None:
     """Remember what the training tissue looks like (features before slide-centring)."""
     raw = [one.context.features + one.context.mean for one in encoded]
-    model.reference.cpu().fit(torch.from_numpy(np.concatenate(raw)))
+    model.reference.fit(torch.from_numpy(np.concatenate(raw)))
 
 
 def _at(mask: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,14 @@ from torch import Tensor
 from hypergene.training.section import Section
 
 
+def batches_per_epoch(
+    sections: Sequence[Section], slides_per_batch: int, spots_per_slide: int
+) -> int:
+    """Return how many batches draw as many spots as there are, at least 1."""
+    drawn = min(slides_per_batch, len(sections)) * spots_per_slide
+    return max(1, round(sum(len(section) for section in sections) / drawn))
+
+
 def balanced_batches(
     sections: Sequence[Section],
     slides_per_batch: int,
@@ -30,6 +38,7 @@ def balanced_batches(
     """
     slides = min(slides_per_batch, len(sections))
     total = sum(len(section) for section in sections)
+    batches = batches_per_epoch(sections, slides_per_batch, spots_per_slide)
     patients = [section.patient or section.name for section in sections]
     by_patient = {name: patients.count(name) for name in patients}
     chance = torch.tensor(
@@ -38,7 +47,7 @@ def balanced_batches(
             for section, patient in zip(sections, patients, strict=True)
         ]
     )
-    for _ in range(max(1, round(total / (slides * spots_per_slide)))):
+    for _ in range(batches):
         chosen = torch.multinomial(chance, slides, generator=generator).tolist()
         yield [
             (

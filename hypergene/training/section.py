@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,20 @@ class SectionTiles(NamedTuple):
     spots: Tiles
     wide: Tiles
     context: Tiles
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenEncoder:
+    """An encoder that is not trained, and the device it runs on."""
+
+    encoder: TileEncoder
+    device: torch.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of all weights; taken once, since a foundation encoder has gigabytes."""
+        weights = [tensor.flatten().float() for tensor in self.encoder.state_dict().values()]
+        return array_fingerprint(torch.cat(weights).cpu().numpy())
 
 
 class SectionFeatures(NamedTuple):
@@ -119,8 +133,7 @@ def prepare_section(
     config: ModelConfig,
     cache: ArrayCache,
     *,
-    frozen: TileEncoder | None = None,
-    device: torch.device | None = None,
+    frozen: FrozenEncoder | None = None,
     mpp: float | None = None,
     workers: int = 2,
 ) -> Section:
@@ -137,8 +150,8 @@ def prepare_section(
         The model to be trained.
     cache
         Where tiles or features are kept between runs.
-    frozen, device
-        An encoder that will not be trained, and where it runs: its features are kept, no tiles.
+    frozen
+        An encoder that will not be trained: its features are kept, no tiles.
     mpp
         Microns per pixel, where neither sample nor slide says.
     workers
@@ -157,7 +170,7 @@ def prepare_section(
         if frozen is None:
             images = _tiles(cache, slide, spots, context, config.encoder, workers)
         else:
-            run = partial(_cached_features, cache, slide, frozen, config.encoder, device, workers)
+            run = partial(_cached_features, cache, slide, frozen, config.encoder, workers)
             images = SectionFeatures(run(spots), run(context))
         for warning in slide.warnings:
             log.warning("%s: %s", sample.slide.name, warning)
@@ -226,26 +239,23 @@ def _tiles(
 def _cached_features(
     cache: ArrayCache,
     slide: Slide,
-    encoder: TileEncoder,
+    frozen: FrozenEncoder,
     config: EncoderConfig,
-    device: torch.device | None,
     workers: int,
     spots: Spots,
 ) -> NDArray[np.float32]:
     """Features (n, features) of a frozen encoder, from the cache or from the slide."""
-    weights = torch.cat([t.flatten().float() for t in encoder.state_dict().values()])
     key = _key("features", slide, spots, encoder=config.model_dump(mode="json"))
-    key |= {"weights": array_fingerprint(weights.cpu().numpy())}
-    where = device or torch.device("cpu")
+    key |= {"weights": frozen.fingerprint}
 
     def compute() -> NDArray[np.float32]:
         return encode_spots(
             slide,
             spots.xy_px,
-            encoder.to(where).eval(),
+            frozen.encoder.to(frozen.device).eval(),
             tile_um=config.tile_um,
             tile_px=config.tile_px,
-            device=where,
+            device=frozen.device,
             workers=workers,
         ).features
 

@@ -33,7 +33,7 @@ from hypergene.training.checkpoint import State, load_state, save_state
 from hypergene.training.modules import ModuleFit
 from hypergene.training.objective import objective
 from hypergene.training.recipe import Recipe
-from hypergene.training.sampler import balanced_batches
+from hypergene.training.sampler import balanced_batches, batches_per_epoch
 from hypergene.training.section import Section, SectionTiles
 
 MOMENTUM = 0.9
@@ -125,7 +125,9 @@ class Trainer:
         self.best: Best | None = None
         self.best_weights: dict[str, Tensor] = {}
         self.looks_since_best = 0
-        self.steps_per_epoch = len(list(self._batches(torch.Generator().manual_seed(0))))
+        self.steps_per_epoch = batches_per_epoch(
+            self.train_sections, recipe.train.slides_per_batch, recipe.train.spots_per_slide
+        )
         self._encoded: list[EncodedSection] = []
 
     def fit(self, stop_epoch: int | None = None, share: float = 0.5) -> Best:
@@ -159,9 +161,7 @@ class Trainer:
                 self.log(row)
                 bar.update()
                 bar.set_postfix(loss=f"{row.get('loss', math.nan):.3f}", best=self._best_text())
-        if self.best is None:  # only when a finished run is resumed without a validation
-            self._assess(last=True, share=share)
-        assert self.best is not None
+        assert self.best is not None  # the last epoch is always assessed
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
         return self.best
@@ -170,7 +170,13 @@ class Trainer:
         self.model.train()
         sums: dict[str, float] = {}
         batches = 0
-        for batch in self._batches(self.generator):
+        settings = self.recipe.train
+        for batch in balanced_batches(
+            self.train_sections,
+            settings.slides_per_batch,
+            settings.spots_per_slide,
+            self.generator,
+        ):
             for name, value in self._train_step(batch).items():
                 sums[name] = sums.get(name, 0.0) + value
             batches += 1
@@ -183,12 +189,6 @@ class Trainer:
             "curvature": space.curvature.item(),
             "temperature": space.temperature.item(),
         }
-
-    def _batches(self, generator: torch.Generator) -> Any:
-        settings = self.recipe.train
-        return balanced_batches(
-            self.train_sections, settings.slides_per_batch, settings.spots_per_slide, generator
-        )
 
     def _train_step(self, batch: list[tuple[int, Tensor]]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
@@ -232,14 +232,15 @@ class Trainer:
         )
 
     def _features(self, rows: list[tuple[int, np.ndarray]]) -> Tensor:
+        parts = []
+        for number, spots in rows:
+            images = self.train_sections[number].images
+            table = images.wide if isinstance(images, SectionTiles) else images.spots
+            parts.append(table[spots])
+        batch = torch.from_numpy(np.concatenate(parts)).to(self.device)
         if self.recipe.train.encoder == "frozen":
-            parts = [
-                self._encoded[n].features[spots] + self._encoded[n].context.mean
-                for n, spots in rows
-            ]
-            return torch.from_numpy(np.concatenate(parts)).to(self.device)
-        tiles = np.concatenate([self._tiles(number).wide[spots] for number, spots in rows])
-        pixels = torch.from_numpy(tiles).to(self.device).permute(0, 1, 4, 2, 3)
+            return batch
+        pixels = batch.permute(0, 1, 4, 2, 3)
         config = self.model.config.encoder
         views = random_views(pixels, config.tile_px, self.recipe.augment, self.generator)
         with encoder_precision(self.device, training=True):
@@ -254,11 +255,6 @@ class Trainer:
             for ring in zip(*blocks, strict=True)
         )
         return Surroundings(torch.cat(contexts).to(self.device), joined)
-
-    def _tiles(self, number: int) -> SectionTiles:
-        images = self.train_sections[number].images
-        assert isinstance(images, SectionTiles)
-        return images
 
     def _update_means(self, features: Tensor, slide: Tensor) -> None:
         for number in slide.unique().tolist():
