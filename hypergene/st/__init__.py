@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from hypergene.st.coordinates import check_inside, read_coords
 from hypergene.st.genes import shared_genes, unique_symbols
+from hypergene.st.image import open_image
 from hypergene.st.normalise import UNITS, log1p_cp10k
 from hypergene.st.read import read_sample
-from hypergene.st.sheet import Sample, read_samples, single_sample
+from hypergene.st.sample import Sample
+from hypergene.st.sheet import read_samples, single_sample
 
 __all__ = [
     "UNITS",
     "Sample",
     "check_inside",
     "log1p_cp10k",
+    "open_image",
     "read_coords",
     "read_sample",
     "read_samples",

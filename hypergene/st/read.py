@@ -14,7 +14,7 @@ from hypergene.errors import DataError
 from hypergene.spots import Layout
 from hypergene.st.formats import format_named
 from hypergene.st.normalise import UNITS, log1p_cp10k
-from hypergene.st.sheet import Sample
+from hypergene.st.sample import Sample
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def read_sample(sample: Sample) -> AnnData:
     DataError
         Unknown format, or data that are missing, malformed, or left without spots.
     """
-    adata = format_named(sample.format).read(sample.data, sample.spots)
+    adata = format_named(sample.format).read(sample)
     about: dict[str, Any] = adata.uns["hypergene"]
     in_tissue = adata.obs["in_tissue"].to_numpy(dtype=bool)
     totals = np.asarray(adata.X.sum(axis=1, dtype=np.int64)).ravel()

@@ -6,12 +6,12 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hypergene.errors import DataError
 from hypergene.st.formats import format_named, format_of
-from hypergene.st.her2st import section_of
+from hypergene.st.formats.her2st import section_of
+from hypergene.st.sample import Sample
 from hypergene.st.table import read_table
 
 _log = logging.getLogger(__name__)
@@ -19,40 +19,6 @@ _log = logging.getLogger(__name__)
 _NEEDED = ("sample", "slide", "data")
 _OPTIONAL = ("patient", "format", "mpp", "section", "spots")
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".svs", ".ndpi")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One section: a slide and the data measured on it.
-
-    Attributes
-    ----------
-    sample
-        Unique name.
-    patient
-        Who it is from; None if not said. Splits by patient need it.
-    slide
-        The full-resolution image.
-    data
-        Counts, in `format`.
-    format
-        A key of :data:`hypergene.st.formats.FORMATS`.
-    mpp
-        µm per level-0 px, if the sheet gives it; None leaves it to the slide.
-    section
-        Name of the section, if it differs from the sample's.
-    spots
-        Positions, for formats that keep them apart and not in the usual place.
-    """
-
-    sample: str
-    patient: str | None
-    slide: Path
-    data: Path
-    format: str
-    mpp: float | None
-    section: str | None
-    spots: Path | None = None
 
 
 def single_sample(

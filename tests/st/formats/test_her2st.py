@@ -132,7 +132,7 @@ def test_a_damaged_count_table_is_one_sentence_with_the_file(
         ("1492.5", "here", r"'here' in column pixel_y on line 2, where a number"),
         ("1492.5", "nan", r"'nan' in column pixel_y on line 2"),
         ("1492.5", "1e300", r"more than 1e\+07 px away"),
-        ("10\t6\t", "10\t5\t", r"1 spots more than once"),
+        ("10\t6\t", "10\t5\t", r"1 spot names more than once"),
         ("1492.5\t1", "1492.5", r"6 cells on line 2, but 7 columns"),
         ("\t", ",", r"separated by commas"),
     ],

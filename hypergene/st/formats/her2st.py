@@ -22,12 +22,10 @@ from scipy import sparse
 from hypergene.errors import DataError
 from hypergene.spots import layout_named
 from hypergene.st.genes import gene_table
+from hypergene.st.join import join_spots
 from hypergene.st.normalise import check_counts
 from hypergene.st.pitch import square_pitch_px
 from hypergene.st.table import read_lines, read_table, separator_in
-
-# No slide is wider than this; a larger position is a damaged number.
-_FARTHEST_PX = 1e7
 
 
 def recognises(data: Path) -> bool:
@@ -59,7 +57,7 @@ def find_spots(counts: Path) -> Path:
     )
 
 
-def read_her2st(data: Path, spots: Path | None = None) -> AnnData:
+def read(data: Path, spots: Path | None = None) -> AnnData:
     """Read one section.
 
     Parameters
@@ -85,35 +83,21 @@ def read_her2st(data: Path, spots: Path | None = None) -> AnnData:
     names, genes, counts = _read_counts(data)
     path = spots or find_spots(data)
     positions = _read_positions(path)
-    known = positions.index.get_indexer(pd.Index(names))
-    found = np.flatnonzero(known >= 0)
-    if not found.size:
-        raise DataError(
-            f"None of the {len(names)} spots of {data} (such as {names[0]!r}) is among the "
-            f"{len(positions)} positions of {path} (such as {positions.index[0]!r}).",
-            hint="Rows must be spots named XxY, and both files must be of one section.",
-        )
-    at = positions.iloc[known[found]]
-    pitch = square_pitch_px(
-        at[["array_col", "array_row"]].to_numpy(), at[["pixel_x", "pixel_y"]].to_numpy()
+    adata = join_spots(
+        names,
+        counts,
+        gene_table(genes),
+        positions,
+        data=data,
+        spots=path,
+        hint="Rows must be spots named XxY, and both files must be of one section.",
     )
-    return AnnData(
-        X=counts[found],
-        obs=at[["in_tissue", "array_row", "array_col"]].copy(),
-        var=gene_table(genes),
-        obsm={"spatial": at[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
-        uns={
-            "hypergene": {
-                "layout": asdict(layout_named("st")),
-                "counts_from": "X",
-                "dropped": {
-                    "counts_without_position": len(names) - found.size,
-                    "positions_without_counts": len(positions) - found.size,
-                },
-                **({} if pitch is None else {"pitch_px": pitch}),
-            }
-        },
-    )
+    about = adata.uns["hypergene"]
+    about |= {"layout": asdict(layout_named("st")), "counts_from": "X"}
+    pitch = square_pitch_px(adata.obs[["array_col", "array_row"]].to_numpy(), adata.obsm["spatial"])
+    if pitch is not None:
+        about["pitch_px"] = pitch
+    return adata
 
 
 def _read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix]:
@@ -140,12 +124,6 @@ def _read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix]:
                 hint="The file is damaged or not tab-separated: download or save it again.",
             )
     names = [row[: row.index("\t")].strip() for row in rows]
-    if len(set(names)) < len(names):
-        twice = pd.Index(names)[pd.Index(names).duplicated()]
-        raise DataError(
-            f"{path} has {twice.nunique()} spot names more than once (such as {twice[0]!r}).",
-            hint="Give one section a file.",
-        )
     values = _parse(path, rows, genes)
     return names, genes, check_counts(values, str(path))
 
@@ -208,16 +186,4 @@ def _read_positions(path: Path) -> pd.DataFrame:
         },
         index=pd.Index([f"{a}x{b}" for a, b in zip(x, y, strict=True)], dtype=object),
     )
-    if frame.index.has_duplicates:
-        twice = frame.index[frame.index.duplicated()]
-        raise DataError(
-            f"{path} has {twice.nunique()} spots more than once (such as {twice[0]!r}).",
-            hint="Give one section a file.",
-        )
-    far = frame[["pixel_x", "pixel_y"]].abs().max(axis=1) > _FARTHEST_PX
-    if far.any():
-        raise DataError(
-            f"{path} puts spot {frame.index[far][0]!r} more than {_FARTHEST_PX:.0e} px away.",
-            hint="Positions are pixels of the full-resolution image.",
-        )
     return frame

@@ -9,7 +9,8 @@ from pathlib import Path
 from anndata import AnnData
 
 from hypergene.errors import DataError
-from hypergene.st import h5ad, her2st
+from hypergene.st.formats import h5ad, her2st
+from hypergene.st.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -21,23 +22,23 @@ class Format:
     name
         What the sheet's column ``format`` says.
     recognises
-        Tells from the path alone whether data are in this format.
+        Tells from the path (its name, or the names in it) whether data are in this format.
     read
-        ``(data, spots)`` -> AnnData with counts in ``X``, ``obs`` (in_tissue, array_row,
+        The sample as an AnnData with integer counts in ``X``, ``obs`` (in_tissue, array_row,
         array_col), canonical ``var``, ``obsm["spatial"]`` and ``uns["hypergene"]``;
         :func:`hypergene.st.read.read_sample` makes the rest.
     """
 
     name: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, Path | None], AnnData]
+    read: Callable[[Sample], AnnData]
 
 
 FORMATS = {
     known.name: known
-    for known in (
-        Format("her2st", her2st.recognises, her2st.read_her2st),
-        Format("h5ad", h5ad.recognises, h5ad.read_h5ad),
+    for known in (  # the first that recognises a path takes it
+        Format("her2st", her2st.recognises, lambda sample: her2st.read(sample.data, sample.spots)),
+        Format("h5ad", h5ad.recognises, lambda sample: h5ad.read(sample.data, sample.spots)),
     )
 }
 

@@ -27,7 +27,7 @@ def recognises(data: Path) -> bool:
     return data.suffix.lower() == ".h5ad"
 
 
-def read_h5ad(data: Path, spots: Path | None = None) -> AnnData:
+def read(data: Path, spots: Path | None = None) -> AnnData:
     """Read one section.
 
     Counts are the first of ``layers["counts"]``, ``raw`` and ``X`` that holds whole numbers; a
