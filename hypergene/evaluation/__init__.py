@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hypergene.evaluation.ceiling import noise_ceiling
 from hypergene.evaluation.controls import RidgeControl, ridge_loo, training_mean
-from hypergene.evaluation.genes import expressed, gene_sets, most_variable
+from hypergene.evaluation.genes import GeneMoments, expressed, gene_sets, most_variable
 from hypergene.evaluation.metrics import (
     mae_per_gene,
     mse_per_gene,
@@ -23,6 +23,7 @@ from hypergene.evaluation.metrics import (
 )
 
 __all__ = [
+    "GeneMoments",
     "RidgeControl",
     "expressed",
     "gene_sets",

@@ -8,9 +8,11 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -20,11 +22,65 @@ from hypergene.errors import OutputError
 _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 17
 
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an array lies in its file."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Named arrays of one key, on disk; an array is read when asked for.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    """
+
+    path: Path
+    _places: Mapping[str, _Place]
+
+    def load(self, name: str) -> NDArray[Any]:
+        """Read one array into memory.
+
+        Raises
+        ------
+        OutputError
+            The file is gone.
+        """
+        return np.array(self.mapped(name))
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """Map one array from the file, read-only: for tables of which a step needs a few rows.
+
+        Raises
+        ------
+        OutputError
+            The file is gone.
+        """
+        place = self._places[name]
+        if 0 in place.shape:
+            return np.empty(place.shape, place.dtype)
+        try:
+            return np.memmap(self.path, place.dtype, "r", place.offset, place.shape)
+        except OSError as error:
+            raise OutputError(
+                f"The cache file {self.path} cannot be read any more: {error.strerror or error}.",
+                hint="Leave the cache folder alone during a run, and run again.",
+            ) from error
+
 
 class ArrayCache:
-    """A folder of arrays, each with its key and checksum beside it.
+    """A folder of HDF5 files, one a key, each array with its checksum.
 
-    The key is a plain mapping of everything the array depends on (slide, spots, widths, version
+    The key is a plain mapping of everything the arrays depend on (slide, spots, widths, version
     ...): whatever changes, changes the file name, so a stale entry is never read. An entry that is
     damaged is made again. Two processes may share a folder: the second waits for the first.
 
@@ -37,15 +93,15 @@ class ArrayCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, key: Mapping[str, Any], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return the array of `key`, computed if it is not there; memory-mapped, read-only.
+    def get(self, key: Mapping[str, Any], compute: Callable[[], Arrays]) -> Entry:
+        """Return the arrays of `key`, computed if they are not there.
 
         Parameters
         ----------
         key
-            Everything the array depends on, in JSON's types.
+            Everything the arrays depend on, in JSON's types.
         compute
-            Makes the array. What it raises passes through, and nothing is kept.
+            Makes the arrays. What it raises passes through, and nothing is kept.
 
         Raises
         ------
@@ -54,20 +110,20 @@ class ArrayCache:
         """
         text = json.dumps(key, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        path, note = self.folder / f"{name}.npy", self.folder / f"{name}.json"
+        path = self.folder / f"{name}.h5"
         lock = FileLock(self.folder / f"{name}.lock")
         with self._usable():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         try:
             with self._usable():
-                whole = _is_whole(path, note)
-            if not whole:
-                array = compute()
+                entry = _whole_entry(path)
+            if entry is None:
+                arrays = compute()
                 with self._usable():
-                    _write(path, note, array, text)
-            with self._usable():
-                return np.load(path, mmap_mode="r", allow_pickle=False)
+                    _write(path, arrays, text)
+                    entry = _open_entry(path)
+            return entry
         finally:
             lock.release()
 
@@ -79,7 +135,7 @@ class ArrayCache:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(
                 f"The cache folder {self.folder} cannot be used: {reason}.",
-                hint="Free some space, or choose another --out.",
+                hint="Free some space, or choose another --out or --cache.",
             ) from error
 
 
@@ -101,31 +157,47 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
 def array_fingerprint(array: NDArray[Any]) -> str:
     """Return the sha256 of an array's type, shape and values."""
     digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
-def _write(path: Path, note: Path, array: NDArray[Any], key: str) -> None:
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.npy")
+def _write(path: Path, arrays: Arrays, key: str) -> None:
+    for left in path.parent.glob(f".{path.stem}.*"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.h5")
     try:
-        np.save(temporary, array, allow_pickle=False)
-        checksum = _sha256(temporary)
-        # Killed in between, the note does not fit the array, which is then made again.
-        note.write_text(json.dumps({"sha256": checksum, "key": json.loads(key)}, indent=1))
+        with h5py.File(temporary, "w") as file:
+            file.attrs["key"] = key
+            for name, array in arrays.items():
+                # Neither chunks nor compression: the bytes lie in the file as in memory.
+                dataset = file.create_dataset(name, data=array)
+                dataset.attrs["sha256"] = array_fingerprint(array)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path, note: Path) -> bool:
-    if not path.is_file() or not note.is_file():
-        return False
+def _open_entry(path: Path) -> Entry:
+    with h5py.File(path, "r") as file:
+        places = {
+            name: _Place(dataset.id.get_offset() or 0, dataset.dtype, dataset.shape)
+            for name, dataset in file.items()
+        }
+    return Entry(path, places)
+
+
+def _whole_entry(path: Path) -> Entry | None:
+    """Open an entry if it is there and every array has its checksum."""
+    if not path.is_file():
+        return None
     try:
-        return bool(json.loads(note.read_text())["sha256"] == _sha256(path))
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        entry = _open_entry(path)
+        with h5py.File(path, "r") as file:
+            expected = {name: str(dataset.attrs["sha256"]) for name, dataset in file.items()}
+        whole = bool(expected) and all(
+            array_fingerprint(entry.mapped(name)) == checksum
+            for name, checksum in expected.items()
+        )
+    except Exception:  # a damaged file can fail anywhere in h5py, or lie about where its arrays are
+        return None
+    return entry if whole else None

@@ -120,6 +120,9 @@ class Provenance(Strict):
     licence: str = Field("unknown", description="SPDX identifier")
     tissue: str = "unknown"
     trained_on: tuple[str, ...] = Field((), description="samples")
+    counts_of: tuple[str, ...] = Field(
+        (), description="samples without slide whose counts gene modules were fitted on, too"
+    )
     patients: int | None = Field(None, description="different patients among them; None = unknown")
     validated_on: tuple[str, ...] = Field((), description="samples")
     validation: str = Field("none", description="what was held out: patient, section or none")

@@ -90,9 +90,10 @@ def _data(model: HyperGene) -> str:
     about = model.config.provenance
     patients = "an unknown number of" if about.patients is None else f"{about.patients:,}"
     count = len(about.trained_on)
+    more = f" Gene modules also on the counts of {', '.join(about.counts_of)}."
     return (
         f"Trained on {count:,} section{'s' * (count != 1)} ({', '.join(about.trained_on)}) of "
-        f"{patients} patient{'s' * (about.patients != 1)}."
+        f"{patients} patient{'s' * (about.patients != 1)}." + more * bool(about.counts_of)
     )
 
 

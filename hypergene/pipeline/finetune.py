@@ -15,24 +15,26 @@ import pandas as pd
 import torch
 
 from hypergene import __version__
-from hypergene.errors import OutputError
+from hypergene.errors import HypergeneError, OutputError
 from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
 from hypergene.features.device import pick_device
 from hypergene.model.config import ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.model.network import HyperGene
 from hypergene.pipeline.card import model_card
-from hypergene.pipeline.configure import configure, sets_to_score
+from hypergene.pipeline.configure import configure
 from hypergene.pipeline.drafts import draft_of
+from hypergene.pipeline.gene_choice import choose_genes, sets_to_score
 from hypergene.pipeline.metrics_log import MetricsLog
 from hypergene.pipeline.options import as_tuple
 from hypergene.st import Sample, read_sample, read_samples
 from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
-from hypergene.training.modules import fit_modules
+from hypergene.training.expression import Expression, Measured, keep_measured
 from hypergene.training.recipe import Recipe, load_recipe
 from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
 from hypergene.training.section import FrozenEncoder, Section, prepare_section
 from hypergene.training.splits import Split, split_samples
+from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Best, Trainer
 from hypergene.zoo import write_model
 
@@ -63,6 +65,8 @@ class FinetuneOptions:
         Most epochs; None = the recipe's.
     device
         ``auto``, ``cpu`` or ``cuda``.
+    cache
+        Folder of tiles and tables that runs may share; None = ``cache/`` in the output folder.
     workers
         Threads that read tiles.
     resume
@@ -80,6 +84,7 @@ class FinetuneOptions:
     seed: int = 0
     epochs: int | None = None
     device: str = "auto"
+    cache: Path | None = None
     workers: int = 2
     resume: bool = True
     overwrite: bool = False
@@ -138,12 +143,17 @@ def finetune(
     split = _split(samples, options)
     _refuse_finished(out / "model", overwrite=options.overwrite)
 
-    data = {sample.sample: read_sample(sample) for sample in split.learnt + split.test}
-    used = split.learnt if recipe.train.refit else split.train
-    config = configure(split, used, data, recipe, options.name or out.resolve().name)
+    used, last = (split.learnt, "refit") if recipe.train.refit else (split.train, "select")
+    counts_only = _counts_only(split, recipe)
+    cache = ArrayCache(Path(options.cache or out / "cache"))
+    data = _read((*split.learnt, *split.test, *counts_only[last]), cache, out)
+    genes = choose_genes(data, recipe.genes, [sample.sample for sample in used])
+    name = options.name or out.resolve().name
+    config = configure(split, used, data, genes, recipe, name, counts_only[last])
+    expression = {name: Expression(data[name].tables, genes.columns[name]) for name in data}
     # What is held out chooses no gene set that it is scored on: not the validation its own either.
     select_sets, test_sets = (
-        sets_to_score([data[sample.sample] for sample in part], config.genes)
+        sets_to_score([expression[sample.sample] for sample in part], config.genes)
         for part in (split.train, used)
     )
     if options.overwrite or not options.resume:
@@ -154,11 +164,10 @@ def finetune(
         frozen = FrozenEncoder(TileEncoder(config.encoder, weights=True), device)
     sections = {
         sample.sample: prepare_section(
-            sample,
-            data.pop(sample.sample),
-            config.genes,
+            data[sample.sample],
+            genes.columns[sample.sample],
             config,
-            ArrayCache(out / "cache"),
+            cache,
             frozen=frozen,
             mpp=options.mpp,
             workers=options.workers,
@@ -169,15 +178,19 @@ def finetune(
         [sections[sample.sample] for sample in part]
         for part in (split.train, split.validation, split.learnt, split.test)
     )
+    more = {
+        phase: [expression[sample.sample] for sample in samples]
+        for phase, samples in counts_only.items()
+    }
 
-    name = _run_name(config, recipe, split, sections, options.seed)
+    name = _run_name(config, recipe, split, sections, data, counts_only, options.seed)
     run = _Run(config, recipe, select_sets, frozen, device, options.seed, out, name)
-    model, best = run.train("select", train, validation)
+    model, best = run.train("select", train, more["select"], validation)
     if validation:
         measure_reliability(model, encode_sections(model, validation, device), device)
         if recipe.train.refit:
             chosen = model
-            model, _ = run.train("refit", learnt, [], best)
+            model, _ = run.train("refit", learnt, more["refit"], [], best)
             copy_reliability(chosen, model)
     fit_reference(model, encode_sections(model, [sections[s.sample] for s in used], device))
 
@@ -202,6 +215,17 @@ def _split(samples: str | Path | Sequence[Sample], options: FinetuneOptions) -> 
         names = ", ".join(sample.sample for sample in getattr(split, part)) or "none"
         log.info("%s: %s", part, names)
     return split
+
+
+def _counts_only(split: Split, recipe: Recipe) -> dict[str, tuple[Sample, ...]]:
+    """Samples without slide that serve each phase: none of a patient it holds out."""
+    held_out = {"select": split.test + split.validation}
+    if recipe.train.refit:
+        held_out["refit"] = split.test
+    return {
+        phase: split.counts_apart_from(samples) if recipe.targets.counts_only else ()
+        for phase, samples in held_out.items()
+    }
 
 
 def _refuse_finished(folder: Path, *, overwrite: bool) -> None:
@@ -250,6 +274,7 @@ class _Run:
         self,
         phase: str,
         train: Sequence[Section],
+        counts_only: Sequence[Expression],
         validation: Sequence[Section],
         best: Best | None = None,
     ) -> tuple[HyperGene, Best]:
@@ -258,15 +283,18 @@ class _Run:
         model = HyperGene(self.config, weights=self.frozen is None)
         if self.frozen is not None:  # the very encoder that the cached features come from
             model.encoder.load_state_dict(self.frozen.encoder.state_dict())
-        modules = fit_modules(
-            [section.expression for section in train], self.config.head.modules, seed=self.seed
+        targets = build_targets(
+            [section.expression for section in train],
+            self.config.head.modules,
+            counts_only=counts_only,
+            seed=self.seed,
         )
         trainer = Trainer(
             model,
             self.recipe,
             train,
             validation,
-            modules,
+            targets,
             self.sets,
             device=self.device,
             seed=self.seed,
@@ -307,6 +335,17 @@ def _score(
     return table
 
 
+def _read(samples: Sequence[Sample], cache: ArrayCache, out: Path) -> dict[str, Measured]:
+    """Read the samples one after the other; a bad one leaves no folder that was not there."""
+    is_new = not out.exists()
+    try:
+        return {s.sample: keep_measured(s, read_sample(s), cache) for s in samples}
+    except HypergeneError:
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
     with draft_of(path, overwrite=True) as draft:
         table.to_csv(draft)
@@ -317,6 +356,8 @@ def _run_name(
     recipe: Recipe,
     split: Split,
     sections: Mapping[str, Section],
+    data: Mapping[str, Measured],
+    counts_only: Mapping[str, Sequence[Sample]],
     seed: int,
 ) -> str:
     """Name everything that decides the course of a run, so that no other run is resumed."""
@@ -332,11 +373,16 @@ def _run_name(
                     "patient": sample.patient,
                     "slide": file_fingerprint(sample.slide),
                     "spots": array_fingerprint(sections[sample.sample].xy_um),
-                    "expression": array_fingerprint(sections[sample.sample].expression),
+                    "tables": data[sample.sample].fingerprint,
+                    "columns": array_fingerprint(sections[sample.sample].expression.columns),
                 }
                 for sample in getattr(split, part)
             ]
             for part in ("train", "validation")
+        },
+        "counts_only": {
+            phase: {sample.sample: data[sample.sample].fingerprint for sample in samples}
+            for phase, samples in counts_only.items()
         },
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -1,15 +1,23 @@
-"""Gene names: Ensembl versions off, symbols unique, the genes that slides share."""
+"""Gene names: Ensembl versions off, symbols unique, and what kind of gene a symbol names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
 # Clone-based symbols such as FO538757.1 end in a number that is part of the name, so only
 # identifiers of Ensembl's own shape lose theirs.
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})(?:\.\d+)?(_PAR_Y)?")
+
+# After RPL or RPS and its number: the paralogues (A, L, X, Y1, AL, A1, L1, RT), then a processed
+# pseudogene (P5, -PS3) and the number that unique_symbols gives. Anything else that follows names
+# another gene: RPS6KA1, RPS19BP1, RPL34-AS1, RPS10-NUDT3.
+_RIBOSOMAL = re.compile(
+    r"RP(?:[LS]\d+(?:[AX]|[AL]?L\d?|A\d|Y\d?|RT)?|LP[012]|SA)(?:P\d+|-PS\d*)?(?:-\d+)?"
+)
 
 
 def is_ensembl(name: str) -> bool:
@@ -120,3 +128,52 @@ def shared_genes(gene_lists: Iterable[Sequence[str]]) -> list[str]:
         return []
     common = set(lists[0]).intersection(*lists[1:])
     return [gene for gene in lists[0] if gene in common]
+
+
+def is_mitochondrial(symbol: str) -> bool:
+    """Tell whether a symbol names a gene of the mitochondrial genome.
+
+    The rule is the prefix that HGNC and MGI keep for it: ``MT-`` in human, ``mt-`` in mouse.
+    Nuclear genes whose names begin with the same letters are none: MTOR, MTHFR, MT1X, MRPL1,
+    MTRNR2L8, MTND1P23.
+
+    Parameters
+    ----------
+    symbol
+        As in the canonical ``var``, without a reference's prefix.
+    """
+    return symbol.startswith(("MT-", "mt-"))
+
+
+def is_ribosomal(symbol: str) -> bool:
+    """Tell whether a symbol names a protein of the cytosolic ribosome, or a pseudogene of one.
+
+    The rule is ``RPL`` or ``RPS`` and a digit (mouse ``Rpl``, ``Rps``), with what it is meant to
+    find made exact on both sides:
+
+    - What follows the number must be a paralogue's or a pseudogene's mark, as in RPL7A, RPL36AL,
+      RPS4Y1, RPL22L1, RPL13AP5, Rps19-ps3. The S6 kinases (RPS6KA1, RPS6KB1, RPS6KC1, RPS6KL1),
+      the binding protein RPS19BP1, transcripts of the other strand (RPL34-AS1, RPL34-DT) and
+      readthroughs that carry a second gene (RPS10-NUDT3) are not parts of the ribosome and stay.
+      Pseudogenes go, since what is counted on them are mostly reads of their parents.
+    - RPLP0, RPLP1, RPLP2 and RPSA are proteins of the ribosome whose names merely lack the digit,
+      as abundant and as uniform as the others, so they go with them.
+
+    RPE65, RPTOR, RPA1 and RPN1 share two letters with them and nothing else; the proteins of the
+    mitochondrial ribosome (MRPL1, MRPS2) are nuclear genes of another kind. All of these stay.
+
+    Parameters
+    ----------
+    symbol
+        As in the canonical ``var``, without a reference's prefix.
+    """
+    if not symbol.startswith(("RP", "Rp")):
+        return False
+    written_so = symbol.isupper() or symbol[1:].islower()
+    return written_so and _RIBOSOMAL.fullmatch(symbol.upper()) is not None
+
+
+EXCLUSIONS: Mapping[str, Callable[[str], bool]] = MappingProxyType(
+    {"mitochondrial": is_mitochondrial, "ribosomal": is_ribosomal}
+)
+"""Kinds of genes that can be left out of a model, and the rule that knows them by symbol."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from anndata import AnnData
+from typing import Any, Protocol
 
 from hypergene.errors import DataError, ResolutionError
 from hypergene.slide import Slide, open_slide
 from hypergene.st.sample import Sample
 
 
-def open_image(sample: Sample, adata: AnnData, *, mpp: float | None = None) -> Slide:
+class Annotated(Protocol):
+    """Anything that carries a canonical AnnData's ``uns``."""
+
+    @property
+    def uns(self) -> Any:
+        """Its ``uns``."""
+
+
+def open_image(sample: Sample, data: Annotated, *, mpp: float | None = None) -> Slide:
     """Open a sample's slide.
 
     Microns per pixel are those of the sheet, else `mpp`, else the slide's own, else those that the
@@ -19,8 +27,8 @@ def open_image(sample: Sample, adata: AnnData, *, mpp: float | None = None) -> S
     ----------
     sample
         With a slide.
-    adata
-        Its canonical data.
+    data
+        Its canonical data; only ``uns["hypergene"]["mpp"]`` is looked at.
     mpp
         µm per level-0 px for slides of which the sheet does not say it.
 
@@ -40,7 +48,7 @@ def open_image(sample: Sample, adata: AnnData, *, mpp: float | None = None) -> S
     try:
         return open_slide(sample.slide, mpp=given)
     except ResolutionError:
-        stated = adata.uns["hypergene"].get("mpp")
+        stated = data.uns["hypergene"].get("mpp")
         if given is not None or stated is None:
             raise
         return open_slide(sample.slide, mpp=sum(stated) / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypergene.spots import Layout
 from hypergene.st.formats import format_named
 from hypergene.st.normalise import UNITS, log1p_cp10k
 from hypergene.st.sample import Sample
+from hypergene.st.species import take_species
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +41,9 @@ def read_sample(sample: Sample) -> AnnData:
         ``var``: unique symbols, ``gene_ids`` where known; ``obsm["spatial"]``: float64 (x, y),
         level-0 px, spot centres. Spots outside the tissue, without position or without counts are
         left out. ``uns["hypergene"]``: units, genes_measured, format, counts_from, dropped (spots
-        left out, by reason), warnings if there are any, and where known layout (the fields of
-        :class:`hypergene.spots.Layout`), pitch_px (measured), spot_diameter_px, mpp [x, y],
-        mpp_from_pitch.
+        left out, by reason), species, warnings if there are any, and where known layout (the fields
+        of :class:`hypergene.spots.Layout`), pitch_px (measured), spot_diameter_px, mpp [x, y] with
+        mpp_source, mpp_from_pitch.
 
     Raises
     ------
@@ -49,6 +51,7 @@ def read_sample(sample: Sample) -> AnnData:
         Unknown format, or data that are missing, malformed, or left without spots.
     """
     adata = format_named(sample.format).read(sample)
+    adata = take_species(adata, sample.species, str(sample.data))
     about: dict[str, Any] = adata.uns["hypergene"]
     in_tissue = adata.obs["in_tissue"].to_numpy(dtype=bool)
     totals = np.asarray(adata.X.sum(axis=1, dtype=np.int64)).ravel()
@@ -79,38 +82,49 @@ def read_sample(sample: Sample) -> AnnData:
     adata.layers["counts"] = adata.X
     adata.X = log1p_cp10k(adata.X)
     about |= {"units": UNITS, "genes_measured": adata.n_vars, "format": sample.format}
-    if (warning := _resolution(about, sample)) is not None:
-        about["warnings"] = [warning]
-        _log.warning("%s", warning)
+    found = _resolution(about, sample)
+    for warning in found:
+        _log.warning("%s: %s", sample.sample, warning)
+    if said := [*about.get("warnings", ()), *found]:
+        about["warnings"] = said
     adata.uns["hypergene"] = about
     return adata
 
 
-def _resolution(about: dict[str, Any], sample: Sample) -> str | None:
+def _resolution(about: dict[str, Any], sample: Sample) -> list[str]:
     """Complete the geometry in `about` from the sheet's mpp; say so where the two disagree."""
-    pitch_px = about.get("pitch_px")
+    warnings = []
     if sample.mpp is not None:
-        about["mpp"] = [sample.mpp, sample.mpp]
-    if "layout" not in about:
-        if sample.mpp is not None and pitch_px and "spot_diameter_px" in about:
-            about["layout"] = asdict(
-                Layout(
-                    name="given",
-                    lattice="given",
-                    diameter_um=about["spot_diameter_px"] * sample.mpp,
-                    pitch_um=pitch_px * sample.mpp,
-                    shape="circle",
-                )
+        if _disagree(stated := about.get("mpp", sample.mpp), sample.mpp):
+            warnings.append(
+                f"{about.get('mpp_source', 'the data')} says {np.mean(stated):.3f} µm/px, but the "
+                f"mpp given is {sample.mpp:g}; the one given is used."
             )
-        return None
+        about |= {"mpp": [sample.mpp, sample.mpp], "mpp_source": "samples sheet"}
+    pitch_px = about.get("pitch_px")
     if not pitch_px:
-        return None
-    implied = about["layout"]["pitch_um"] / pitch_px
-    about["mpp_from_pitch"] = implied
-    if sample.mpp is None or abs(implied / sample.mpp - 1) <= _MPP_DISAGREES:
-        return None
-    return (
-        f"{sample.sample}: its spots are {pitch_px:.1f} px apart, which at "
-        f"{about['layout']['pitch_um']:g} µm is {implied:.3f} µm/px, but the mpp given is "
-        f"{sample.mpp:g}; the one given is used."
-    )
+        return warnings
+    mpp = float(np.mean(about["mpp"])) if "mpp" in about else None
+    if "layout" not in about and mpp is not None and "spot_diameter_px" in about:
+        about["layout"] = asdict(
+            Layout(
+                name="given",
+                lattice="given",
+                diameter_um=about["spot_diameter_px"] * mpp,
+                pitch_um=pitch_px * mpp,
+                shape="circle",
+            )
+        )
+    elif "layout" in about:
+        about["mpp_from_pitch"] = implied = about["layout"]["pitch_um"] / pitch_px
+        if mpp is not None and _disagree(implied, mpp):
+            warnings.append(
+                f"its spots are {pitch_px:.1f} px apart, which at "
+                f"{about['layout']['pitch_um']:g} µm is {implied:.3f} µm/px, but the mpp given "
+                f"({about['mpp_source']}) is {mpp:g}; the one given is used."
+            )
+    return warnings
+
+
+def _disagree(found: float | Sequence[float], given: float) -> bool:
+    return abs(float(np.mean(found)) / given - 1) > _MPP_DISAGREES

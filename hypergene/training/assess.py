@@ -109,11 +109,11 @@ def validate(
     """Mean Pearson by gene set, for every share of the closed-form readout in the blend."""
     rows: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
     for one in encoded:
-        reading = _read(model, one, device)
+        reading, truth = _read(model, one, device), one.section.expression.dense()
         for share, found in rows.items():
             scores = model.ridge.blend(reading.head.mean, reading.ridge, share)
             prediction = model.modules_to_genes.expression(scores).cpu().numpy()
-            found.append(_pearson_by_set(one.section, prediction, genes, sets))
+            found.append(_pearson_by_set(truth, prediction, genes, sets))
     return {share: pd.DataFrame(found).mean().to_dict() for share, found in rows.items()}
 
 
@@ -153,10 +153,10 @@ def score_section(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every metric of a section: by gene, and averaged over gene sets."""
     section = encoded.section
-    measured = section.columns >= 0
+    measured = section.expression.measured
     prediction, _ = predict_section(model, encoded, device)
     scores = score_slide(
-        section.expression[:, measured],
+        section.expression.dense()[:, measured],
         prediction[:, measured],
         np.asarray(genes, dtype=object)[measured].tolist(),
         section.log_depth,
@@ -165,9 +165,12 @@ def score_section(
 
 
 def _pearson_by_set(
-    section: Section, prediction: NDArray[np.float32], genes: Sequence[str], sets: GeneSets
+    truth: NDArray[np.float32],
+    prediction: NDArray[np.float32],
+    genes: Sequence[str],
+    sets: GeneSets,
 ) -> dict[str, float]:
-    pearson = pd.Series(pearson_per_gene(section.expression, prediction), index=list(genes))
-    varies = section.expression.std(0) > 0
+    pearson = pd.Series(pearson_per_gene(truth, prediction), index=list(genes))
+    varies = truth.std(0) > 0
     pearson = pearson.fillna(0.0)[varies]
     return {name: float(pearson.reindex(list(chosen)).mean()) for name, chosen in sets.items()}

@@ -40,8 +40,24 @@ class About(Strict):
 class GeneChoice(Strict):
     """Which genes the model will know."""
 
+    space: Literal["intersection", "union"] = Field(
+        "intersection", description="genes that all training samples measured, or that any did"
+    )
+    panel: str | None = Field(None, description="file with the genes wanted, one a line")
+    aliases: str | None = Field(None, description="CSV with columns alias,symbol to rename by")
+    exclude: tuple[Literal["mitochondrial", "ribosomal"], ...] = Field(
+        (), description="kinds of genes left out of the model (never out of the depth)"
+    )
     min_detected: Share = Field(0.1, description="share of training spots with a count")
     most: int | None = Field(None, ge=1, description="at most so many, by variance; None = all")
+
+
+class TargetChoice(Strict):
+    """What is learnt of the training counts; what is tested is never touched."""
+
+    counts_only: bool = Field(
+        False, description="fit gene modules on samples without slide, too (other patients only)"
+    )
 
 
 class Regression(Strict):
@@ -113,6 +129,7 @@ class Recipe(Strict):
     geometry: GeometryConfig = GeometryConfig()
     head: HeadConfig = HeadConfig()
     genes: GeneChoice = GeneChoice()
+    targets: TargetChoice = TargetChoice()
     loss: Losses = Losses()
     augment: Augmentation = Augmentation()
     train: Optimisation = Optimisation()

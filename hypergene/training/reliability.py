@@ -41,12 +41,11 @@ def measure_reliability(
     for encoded in held_out:
         section = encoded.section
         mean, spread = predict_section(model, encoded, device)
-        measured = section.columns >= 0
-        pearson.append(_at(measured, pearson_per_gene(section.expression, mean)[measured]))
-        ceiling.append(
-            _at(measured, noise_ceiling(section.counts, section.columns[measured], splits=4))
-        )
-        errors.append((np.abs(section.expression - mean) / spread)[:, measured].ravel())
+        truth, measured = section.expression.dense(), section.expression.measured
+        pearson.append(_at(measured, pearson_per_gene(truth, mean)[measured]))
+        columns = section.expression.columns[measured]
+        ceiling.append(_at(measured, noise_ceiling(section.expression.counts(), columns, splits=4)))
+        errors.append((np.abs(truth - mean) / spread)[:, measured].ravel())
     spots = sum(len(encoded.section) for encoded in held_out)
     pcc = _nan_mean(pearson)
     lower = np.tanh(np.arctanh(pcc.clip(-0.999, 0.999)) - 1.96 / np.sqrt(max(spots - 3, 1)))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -19,15 +18,16 @@ from hypergene.features.context import Context, context_spots
 from hypergene.features.encode import encode_spots, encode_tiles
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
-from hypergene.slide import Slide, find_tissue, open_slide, read_tiles
+from hypergene.slide import Slide, find_tissue, read_tiles
 from hypergene.spots import Layout, Spots, rings
-from hypergene.st import Sample, check_inside
+from hypergene.st import check_inside, open_image
 from hypergene.training.augment import MARGIN
+from hypergene.training.expression import Expression, Measured
 
 log = logging.getLogger(__name__)
 
 Tiles = NDArray[np.uint8]
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _BATCH = 128
 
 
@@ -81,12 +81,9 @@ class Section:
     xy_um
         (n, 2) float64, spot centres in µm.
     expression
-        (n, genes) float32, log1p CP10k of the model's genes.
+        log1p CP10k of the model's genes, and all counts; read from disk when asked for.
     log_depth
         (n,) float64, log of the total counts over all genes measured.
-    counts
-        (n, all genes) integer CSR, and `columns` (genes,) of the model's genes in it (-1 = not
-        measured in this section).
     context_xy_um
         (m, 2) float64, centres of the context lattice in µm.
     rings
@@ -100,10 +97,8 @@ class Section:
     name: str
     patient: str | None
     xy_um: NDArray[np.float64]
-    expression: NDArray[np.float32]
+    expression: Expression
     log_depth: NDArray[np.float64]
-    counts: sparse.csr_matrix
-    columns: NDArray[np.int64]
     context_xy_um: NDArray[np.float64]
     rings: tuple[sparse.csr_matrix, ...]
     neighbours: sparse.csr_matrix
@@ -127,9 +122,8 @@ class Section:
 
 
 def prepare_section(
-    sample: Sample,
-    adata: AnnData,
-    genes: tuple[str, ...],
+    measured: Measured,
+    columns: NDArray[np.int64],
     config: ModelConfig,
     cache: ArrayCache,
     *,
@@ -141,11 +135,11 @@ def prepare_section(
 
     Parameters
     ----------
-    sample, adata
-        The sample and its canonical data (:func:`hypergene.st.read_sample`).
-    genes
-        The model's genes. One that this sample did not measure is taken at the mean (zero after
-        centring) and never scored.
+    measured
+        The sample's data.
+    columns
+        (genes,) where the model's genes are in its tables. One that this sample did not measure
+        (-1) is taken at the mean (zero after centring) and never scored.
     config
         The model to be trained.
     cache
@@ -162,8 +156,9 @@ def prepare_section(
     HypergeneError
         Whatever is wrong with slide or data, in one sentence.
     """
-    with open_slide(sample.slide, mpp=sample.mpp or mpp) as slide:
-        spots = _spots(adata, slide, config)
+    sample = measured.sample
+    with open_image(sample, measured, mpp=mpp) as slide:
+        spots = _spots(measured, slide, config)
         check_inside(spots, slide.dimensions, sample.data)
         context = context_spots(slide, find_tissue(slide), config)
         images: SectionTiles | SectionFeatures
@@ -173,10 +168,7 @@ def prepare_section(
             run = partial(_cached_features, cache, slide, frozen, config.encoder, workers)
             images = SectionFeatures(run(spots), run(context))
         for warning in slide.warnings:
-            log.warning("%s: %s", sample.slide.name, warning)
-    columns = adata.var_names.get_indexer(list(genes)).astype(np.int64)
-    expression = np.zeros((adata.n_obs, len(genes)), np.float32)
-    expression[:, columns >= 0] = adata.X[:, columns[columns >= 0]].toarray()
+            log.warning("%s: %s", slide.path.name, warning)
     near = rings(spots.xy_um, spots.xy_um, (0.0, config.ring_edges_um[1]))[0]
     count = np.diff(near.indptr)
     own = sparse.diags_array(1 / (1 + count)).tocsr()
@@ -185,10 +177,8 @@ def prepare_section(
         name=sample.sample,
         patient=sample.patient,
         xy_um=spots.xy_um,
-        expression=expression,
-        log_depth=np.log(adata.obs["total_counts"].to_numpy(np.float64)),
-        counts=adata.layers["counts"],
-        columns=columns,
+        expression=Expression(measured.tables, columns),
+        log_depth=np.log(measured.obs["total_counts"].to_numpy(np.float64)),
         context_xy_um=context.xy_um,
         rings=tuple(rings(spots.xy_um, context.xy_um, config.ring_edges_um)),
         neighbours=sparse.csr_matrix(own + others),
@@ -196,12 +186,12 @@ def prepare_section(
     )
 
 
-def _spots(adata: AnnData, slide: Slide, config: ModelConfig) -> Spots:
+def _spots(measured: Measured, slide: Slide, config: ModelConfig) -> Spots:
     return Spots(
-        xy_px=np.asarray(adata.obsm["spatial"], np.float64),
-        array_row=adata.obs["array_row"].to_numpy(np.int32),
-        array_col=adata.obs["array_col"].to_numpy(np.int32),
-        names=adata.obs_names.to_numpy(str),
+        xy_px=measured.xy_px,
+        array_row=measured.obs["array_row"].to_numpy(np.int32),
+        array_col=measured.obs["array_col"].to_numpy(np.int32),
+        names=measured.obs.index.to_numpy(str),
         layout=Layout(**config.layout.model_dump()),
         mpp=(slide.mpp.x, slide.mpp.y),
     )
@@ -230,7 +220,8 @@ def _tiles(
 
     def cached(where: Spots, size_px: int) -> Tiles:
         key = _key("tiles", slide, where, tile_um=encoder.tile_um, tile_px=encoder.tile_px)
-        return cache.get(key | {"size_px": size_px}, lambda: read(where, size_px))
+        entry = cache.get(key | {"size_px": size_px}, lambda: {"tiles": read(where, size_px)})
+        return entry.mapped("tiles")
 
     px = encoder.tile_px
     return SectionTiles(cached(spots, px), cached(spots, wide_px), cached(context, px))
@@ -248,8 +239,8 @@ def _cached_features(
     key = _key("features", slide, spots, encoder=config.model_dump(mode="json"))
     key |= {"weights": frozen.fingerprint}
 
-    def compute() -> NDArray[np.float32]:
-        return encode_spots(
+    def compute() -> dict[str, NDArray[np.float32]]:
+        encoding = encode_spots(
             slide,
             spots.xy_px,
             frozen.encoder.to(frozen.device).eval(),
@@ -257,9 +248,10 @@ def _cached_features(
             tile_px=config.tile_px,
             device=frozen.device,
             workers=workers,
-        ).features
+        )
+        return {"features": encoding.features}
 
-    return cache.get(key, compute)
+    return cache.get(key, compute).mapped("features")
 
 
 def _key(what: str, slide: Slide, spots: Spots, **more: Any) -> dict[str, Any]:

@@ -20,17 +20,35 @@ class Split:
     level
         What separates training from validation: ``"patient"``, ``"section"`` (optimistic: the
         same patient is on both sides) or ``"none"`` (no validation).
+    counts_only
+        Samples without a slide: counts that may serve the gene side.
     """
 
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
     level: str
+    counts_only: tuple[Sample, ...] = ()
 
     @property
     def learnt(self) -> tuple[Sample, ...]:
         """Training and validation samples: everything but the test."""
         return self.train + self.validation
+
+    def counts_apart_from(self, held_out: Sequence[Sample]) -> tuple[Sample, ...]:
+        """Counts-only samples whose patient is known and is not one of those held out.
+
+        A section without a slide is tissue all the same: what is held out of training must not
+        come back through its neighbour's counts.
+        """
+        patients = {sample.patient for sample in held_out}
+        if None in patients:
+            return ()
+        return tuple(
+            sample
+            for sample in self.counts_only
+            if sample.patient is not None and sample.patient not in patients
+        )
 
 
 def split_samples(
@@ -43,17 +61,24 @@ def split_samples(
 
     The test samples are those named. The validation samples are those named, or else all samples
     of the patient with the fewest samples, or else, with a single patient, the last sample.
+    Samples without a slide are in none of these.
 
     Raises
     ------
     UsageError
-        A name is not in the sheet, in both lists, or nothing is left to train on.
+        A name is not in the sheet, in both lists, or of a sample without slide; or nothing is left
+        to train on.
     """
     known = {sample.sample: sample for sample in samples}
     for name in (*test, *validation):
         if name not in known:
             raise UsageError(
                 f"There is no sample {name!r}.", hint=f"The samples are {', '.join(known)}."
+            )
+        if known[name].slide is None:
+            raise UsageError(
+                f"The sample {name} has no slide, so nothing can be predicted for it.",
+                hint="Name samples with a slide in --test and --validation.",
             )
     both = sorted(set(test) & set(validation))
     if both:
@@ -62,14 +87,16 @@ def split_samples(
             hint="The test must not choose anything.",
         )
     tested = tuple(known[name] for name in dict.fromkeys(test))
-    rest = [sample for sample in samples if sample not in tested]
+    counts_only = tuple(sample for sample in samples if sample.slide is None)
+    rest = [sample for sample in samples if sample not in tested + counts_only]
     watched = tuple(known[name] for name in dict.fromkeys(validation)) or _choose(rest)
     train = tuple(sample for sample in rest if sample not in watched)
     if not train:
         raise UsageError(
-            "No sample is left to train on.", hint="Name fewer in --test and --validation."
+            "No sample with a slide is left to train on.",
+            hint="Name fewer in --test and --validation.",
         )
-    return Split(train, watched, tested, _level(train, watched))
+    return Split(train, watched, tested, _level(train, watched), counts_only)
 
 
 def _choose(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -35,6 +35,7 @@ from hypergene.training.objective import objective
 from hypergene.training.recipe import Recipe
 from hypergene.training.sampler import balanced_batches, batches_per_epoch
 from hypergene.training.section import Section, SectionTiles
+from hypergene.training.targets import Targets
 
 MOMENTUM = 0.9
 """Of a slide's running mean features, per batch in which the slide occurs."""
@@ -77,8 +78,8 @@ class Trainer:
         How.
     train, validation
         Sections to learn from, and those that choose epoch and blend (may be empty).
-    modules
-        Gene modules of the training sections.
+    targets
+        Gene modules, and the scores of the training sections.
     sets
         Gene sets scored on validation.
     device
@@ -99,7 +100,7 @@ class Trainer:
         recipe: Recipe,
         train: Sequence[Section],
         validation: Sequence[Section],
-        modules: ModuleFit,
+        targets: Targets,
         sets: GeneSets,
         *,
         device: torch.device,
@@ -112,10 +113,10 @@ class Trainer:
         self.train_sections, self.validation_sections = list(train), list(validation)
         self.run_name, self.checkpoint, self.log = run, checkpoint, log
         self.generator = torch.Generator().manual_seed(seed)
-        set_modules(self.model, modules)
+        set_modules(self.model, targets.modules)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=recipe.train.lr)
-        self.scores = [modules.scores(s.expression) for s in self.train_sections]
+        self.scores = targets.scores
         self.niche_scores = [
             (s.neighbours @ scores).astype(np.float32)
             for s, scores in zip(self.train_sections, self.scores, strict=True)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -28,9 +29,14 @@ class Counted:
         self.array = np.arange(2000.0).reshape(50, 40) if array is None else array
         self.times = 0
 
-    def __call__(self) -> NDArray[Any]:
+    def __call__(self) -> dict[str, NDArray[Any]]:
         self.times += 1
-        return self.array
+        return {"values": self.array}
+
+
+def get(cache: ArrayCache, key: Any, compute: Any) -> NDArray[Any]:
+    """The array of a key, as it is mapped from the file."""
+    return cache.get(key, compute).mapped("values")
 
 
 @pytest.fixture
@@ -38,15 +44,15 @@ def cache(tmp_path: Path) -> ArrayCache:
     return ArrayCache(tmp_path / "run" / "cache")
 
 
-def entry(cache: ArrayCache, suffix: str = ".npy") -> Path:
-    (path,) = cache.folder.glob(f"*{suffix}")
+def entry(cache: ArrayCache) -> Path:
+    (path,) = cache.folder.glob("*.h5")
     return path
 
 
 def test_the_second_time_nothing_is_computed(cache: ArrayCache):
     compute = Counted()
-    first, second = cache.get(KEY, compute), cache.get(KEY, compute)
-    other = ArrayCache(cache.folder).get(dict(reversed(KEY.items())), compute)
+    first, second = get(cache, KEY, compute), get(cache, KEY, compute)
+    other = get(ArrayCache(cache.folder), dict(reversed(KEY.items())), compute)
     assert compute.times == 1
     for array in (first, second, other):
         assert np.array_equal(array, compute.array) and array.dtype == compute.array.dtype
@@ -57,7 +63,7 @@ def test_the_second_time_nothing_is_computed(cache: ArrayCache):
 def test_arrays_of_any_shape_and_type_are_kept(cache: ArrayCache, array: Any):
     compute = Counted(np.asarray(array))
     for _ in range(2):
-        kept = cache.get(KEY, compute)
+        kept = get(cache, KEY, compute)
         assert kept.shape == compute.array.shape and kept.dtype == compute.array.dtype
         assert np.array_equal(kept, compute.array)
     assert compute.times == 1
@@ -75,7 +81,7 @@ def test_arrays_of_any_shape_and_type_are_kept(cache: ArrayCache, array: Any):
 def test_a_changed_key_is_computed_anew_beside_the_old(cache: ArrayCache, changed: dict):
     old, new = Counted(), Counted(np.ones(3))
     cache.get(KEY, old)
-    assert np.array_equal(cache.get(changed, new), np.ones(3))
+    assert np.array_equal(get(cache, changed, new), np.ones(3))
     cache.get(KEY, old)
     assert (old.times, new.times) == (1, 1)
 
@@ -86,22 +92,26 @@ def test_a_key_that_is_not_plain_is_a_mistake_of_the_program(cache: ArrayCache):
         cache.get({"spots": np.arange(5000)}, Counted())
 
 
-def flip_a_byte(path: Path) -> None:
+def flip_a_byte(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
-    content[-100] ^= 1
+    content[at] ^= 1
     path.write_bytes(content)
 
 
+def remove_the_checksum(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["values"].attrs["sha256"]
+
+
 DAMAGES = {
-    "a flipped byte": lambda c: flip_a_byte(entry(c)),
-    "a truncated array": lambda c: entry(c).write_bytes(entry(c).read_bytes()[:-8]),
-    "an empty array": lambda c: entry(c).write_bytes(b""),
-    "no array": lambda c: entry(c).unlink(),
-    "no note": lambda c: entry(c, ".json").unlink(),
-    "a truncated note": lambda c: entry(c, ".json").write_text('{"sha256": "0'),
-    "a note of another kind": lambda c: entry(c, ".json").write_text("[1]"),
-    "a note without checksum": lambda c: entry(c, ".json").write_text("{}"),
-    "a note that is no text": lambda c: entry(c, ".json").write_bytes(b"\xff\xfe"),
+    "a flipped byte of an array": lambda path: flip_a_byte(path, -100),
+    "a flipped byte of the header": lambda path: flip_a_byte(path, 3),
+    "a truncated file": lambda path: path.write_bytes(path.read_bytes()[:-8]),
+    "an empty file": lambda path: path.write_bytes(b""),
+    "no file": lambda path: path.unlink(),
+    "a file of another kind": lambda path: path.write_text("[1]"),
+    "no checksum": remove_the_checksum,
+    "no array": lambda path: h5py.File(path, "w").close(),
 }
 
 
@@ -109,11 +119,37 @@ DAMAGES = {
 def test_a_damaged_entry_is_made_again(cache: ArrayCache, damage: str):
     compute = Counted()
     cache.get(KEY, compute)
-    DAMAGES[damage](cache)
-    assert np.array_equal(cache.get(KEY, compute), compute.array)
+    DAMAGES[damage](entry(cache))
+    assert np.array_equal(get(cache, KEY, compute), compute.array)
     assert compute.times == 2
     cache.get(KEY, compute)
     assert compute.times == 2
+
+
+def test_an_entry_holds_several_arrays_in_memory_or_mapped(cache: ArrayCache):
+    arrays = {"indices": np.arange(5, dtype=np.int32), "values": np.linspace(0, 1, 7)}
+    kept = cache.get(KEY, lambda: arrays)
+    for name, array in arrays.items():
+        assert np.array_equal(kept.load(name), array)
+        assert np.array_equal(kept.mapped(name), array)
+        assert kept.load(name).flags.writeable
+
+
+def test_an_entry_that_was_deleted_meanwhile_is_an_output_error(cache: ArrayCache):
+    kept = cache.get(KEY, Counted())
+    entry(cache).unlink()
+    with pytest.raises(OutputError, match="cannot be read any more"):
+        kept.load("values")
+
+
+def test_what_a_killed_process_left_is_cleared_away(cache: ArrayCache):
+    cache.get(KEY, Counted())
+    path = entry(cache)
+    left = path.with_name(f".{path.stem}.123-abc.h5")
+    left.write_bytes(b"half")
+    path.unlink()
+    cache.get(KEY, Counted())
+    assert not left.exists()
 
 
 def test_what_compute_raises_passes_through_and_nothing_is_kept(cache: ArrayCache):
@@ -125,14 +161,14 @@ def test_what_compute_raises_passes_through_and_nothing_is_kept(cache: ArrayCach
         with pytest.raises(type(error)) as caught:
             cache.get(KEY, fail)
         assert caught.value is error
-    assert not list(cache.folder.glob("*.npy")) and not list(cache.folder.glob("*.json"))
+    assert not list(cache.folder.glob("*.h5"))
     compute = Counted()
     cache.get(KEY, compute)  # the lock is free again
     assert compute.times == 1
 
 
 def test_objects_are_not_kept_because_they_would_be_pickles(cache: ArrayCache):
-    with pytest.raises(ValueError, match="Object arrays"):
+    with pytest.raises(TypeError, match="Object dtype"):
         cache.get(KEY, Counted(np.array([{}, "text"], dtype=object)))
     assert not [path for path in cache.folder.iterdir() if path.suffix != ".lock"]
 
@@ -140,16 +176,16 @@ def test_objects_are_not_kept_because_they_would_be_pickles(cache: ArrayCache):
 def test_two_threads_compute_once(cache: ArrayCache):
     together, compute = threading.Barrier(4), Counted()
 
-    def slow() -> NDArray[Any]:
+    def slow() -> dict[str, NDArray[Any]]:
         time.sleep(0.1)
         return compute()
 
-    def get(_: int) -> NDArray[Any]:
+    def wait_and_get(_: int) -> NDArray[Any]:
         together.wait()
-        return cache.get(KEY, slow)
+        return get(cache, KEY, slow)
 
     with ThreadPoolExecutor(4) as pool:
-        arrays = list(pool.map(get, range(4)))
+        arrays = list(pool.map(wait_and_get, range(4)))
     assert compute.times == 1
     assert all(np.array_equal(array, compute.array) for array in arrays)
 
@@ -166,11 +202,11 @@ def compute():
     with (folder / "computed").open("a") as file:
         file.write("x")
     time.sleep(0.5)
-    return np.arange(9)
+    return {"values": np.arange(9)}
 (folder / f"ready{sys.argv[2]}").touch()
 while len(list(folder.glob("ready*"))) < 2:
     time.sleep(0.01)
-assert ArrayCache(folder / "cache").get({"a": 1}, compute).sum() == 36
+assert ArrayCache(folder / "cache").get({"a": 1}, compute).load("values").sum() == 36
 """
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), n]) for n in "01"]
     assert [process.wait(60) for process in both] == [0, 0]
@@ -189,16 +225,16 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path):
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(
     cache: ArrayCache, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(path: Path, *_: object, **__: object) -> None:
-        Path(path).write_bytes(b"half")
+    def full(file: h5py.File, *_: object, **__: object) -> None:
+        file.attrs["half"] = "written"
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", full)
+        patch.setattr(h5py.File, "create_dataset", full)
         with pytest.raises(OutputError, match="No space left"):
             cache.get(KEY, Counted())
     assert not [path for path in cache.folder.iterdir() if path.suffix != ".lock"]
-    assert np.array_equal(cache.get(KEY, Counted()), Counted().array)
+    assert np.array_equal(get(cache, KEY, Counted()), Counted().array)
 
 
 def test_a_disk_without_locks_is_an_output_error(

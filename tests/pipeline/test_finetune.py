@@ -235,14 +235,19 @@ def test_a_run_whose_counts_changed_is_not_resumed(
 
 
 def test_gene_sets_are_not_chosen_on_what_they_are_scored_on(
-    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., Run], tiny_cohort: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
     choose = finetune_module.sets_to_score
 
-    def remember(tables: Any, genes: Any) -> Any:
-        seen.append([str(table.obs["sample"].iloc[0]) for table in tables])
-        return choose(tables, genes)
+    def total(sample: str) -> int:
+        return int(pd.read_csv(tiny_cohort.counts(sample), sep="\t", index_col=0).to_numpy().sum())
+
+    by_total = {total(sample): sample for sample in tiny_cohort.samples}
+
+    def remember(train: Any, genes: Any) -> Any:
+        seen.append([by_total[int(one.counts().sum())] for one in train])
+        return choose(train, genes)
 
     monkeypatch.setattr(finetune_module, "sets_to_score", remember)
     kill_at(monkeypatch, "select", 1)

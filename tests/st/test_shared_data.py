@@ -10,11 +10,19 @@ from hypergene.st import read_coords, read_sample, read_samples, shared_genes
 
 
 @pytest.fixture(scope="module")
-def samples(shared_data):
+def listed(shared_data):
     return read_samples(shared_data / "her2st")
 
 
-def test_the_folder_holds_five_sections_with_an_image(samples):
+@pytest.fixture(scope="module")
+def samples(listed):
+    return [sample for sample in listed if sample.slide is not None]
+
+
+def test_the_folder_holds_five_sections_with_an_image_among_35(listed, samples):
+    assert [s.sample for s in listed] == sorted(s.sample for s in listed)
+    assert len(listed) == 35
+    assert {s.patient for s in listed} == set("ABCDEFGH")
     assert [(s.sample, s.patient) for s in samples] == [
         ("B4", "B"), ("C3", "C"), ("C4", "C"), ("C5", "C"), ("C6", "C"),
     ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from scipy import sparse
 
 from hypergene.model.config import EncoderConfig, LayoutConfig, ModelConfig, Provenance
 from hypergene.spots import rings
+from hypergene.training.expression import Expression
 from hypergene.training.section import Section, SectionTiles
 
 GENES = 12
@@ -36,6 +39,33 @@ def config() -> ModelConfig:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Tables that a test made up."""
+
+    log_table: sparse.csr_matrix
+    counts_table: sparse.csr_matrix
+
+    def log(self) -> sparse.csr_matrix:
+        return self.log_table
+
+    def counts(self) -> sparse.csr_matrix:
+        return self.counts_table
+
+
+@pytest.fixture(scope="session")
+def as_expression() -> Callable[..., Expression]:
+    """Expression of all genes, or of some (columns, -1 = not measured), from a dense table."""
+    return in_memory
+
+
+def in_memory(log: Any, counts: Any = None, columns: Any = None) -> Expression:
+    table = sparse.csr_matrix(np.asarray(log, np.float32))
+    counts = sparse.csr_matrix(table.shape, dtype=np.int32) if counts is None else counts
+    tables = InMemory(table, counts)
+    return Expression(tables, np.arange(table.shape[1]) if columns is None else np.asarray(columns))
+
+
 @pytest.fixture
 def make_section(config: ModelConfig) -> Callable[..., Section]:
     """A square of spots whose redness is their expression, under a slide-wide offset."""
@@ -60,10 +90,8 @@ def make_section(config: ModelConfig) -> Callable[..., Section]:
             name=name,
             patient=patient,
             xy_um=xy_um,
-            expression=expression.astype(np.float32),
+            expression=in_memory(expression, counts),
             log_depth=np.log(np.asarray(counts.sum(1)).ravel()),
-            counts=counts,
-            columns=np.arange(GENES),
             context_xy_um=xy_um,
             rings=tuple(rings(xy_um, xy_um, config.ring_edges_um)),
             neighbours=sparse.csr_matrix(near),

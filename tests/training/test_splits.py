@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,30 @@ def test_a_single_sample_has_no_validation() -> None:
 def test_an_impossible_split_is_refused(test: list[str], validation: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         split_samples(COHORT, test=test, validation=validation)
+
+
+COUNTS = [replace(sample(name, name[0]), slide=None) for name in ("A1", "B1", "C1")]
+
+
+def test_samples_without_a_slide_are_in_no_part_of_a_run() -> None:
+    split = split_samples([*COUNTS, *COHORT], test=["C3"])
+    assert names(split.counts_only) == ["A1", "B1", "C1"]
+    assert not {"A1", "B1", "C1"} & {*names(split.learnt), *names(split.test)}
+
+
+def test_counts_of_a_patient_who_is_held_out_serve_no_training() -> None:
+    split = split_samples([*COUNTS, *COHORT, replace(sample("X1", None), slide=None)], test=["B4"])
+    assert names(split.counts_apart_from(split.test)) == ["A1", "C1"]
+    assert names(split.counts_apart_from(split.test + split.validation)) == ["A1"]
+    assert split.counts_apart_from([sample("Y", None)]) == ()
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_what_has_no_slide_cannot_be_predicted(part: str) -> None:
+    with pytest.raises(UsageError, match="A1 has no slide"):
+        split_samples([*COUNTS, *COHORT], **{part: ["A1"]})
+
+
+def test_counts_alone_train_nothing() -> None:
+    with pytest.raises(UsageError, match="No sample with a slide"):
+        split_samples(COUNTS)

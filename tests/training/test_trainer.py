@@ -11,9 +11,9 @@ from hypergene.errors import HypergeneError
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.training import trainer as trainer_module
-from hypergene.training.modules import fit_modules
 from hypergene.training.recipe import Recipe, load_recipe
 from hypergene.training.section import Section
+from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Trainer, parameter_groups
 
 CPU = torch.device("cpu")
@@ -41,13 +41,13 @@ def make_trainer(
     ) -> Trainer:
         torch.manual_seed(0)
         train = [make_section("A1", "A", 1), make_section("B1", "B", 2, offset=1.0)]
-        modules = fit_modules([section.expression for section in train], config.head.modules)
+        targets = build_targets([section.expression for section in train], config.head.modules)
         return Trainer(
             HyperGene(config),
             recipe(*overrides),
             train,
             [make_section("V1", "V", 3, offset=-0.5)],
-            modules,
+            targets,
             {"all": list(config.genes)},
             device=CPU,
             seed=0,
