@@ -65,6 +65,10 @@ def finetune(
     ] = None,
     device: shared.Device = "auto",
     workers: shared.Workers = 2,
+    cache: Annotated[
+        Path | None,
+        option("--cache", help="Folder of tiles that runs may share.  [default: cache/ in --out]"),
+    ] = None,
     resume: Annotated[
         bool, option("--resume/--no-resume", help="Go on from the last checkpoint in --out.")
     ] = True,
@@ -96,6 +100,7 @@ def finetune(
         epochs=epochs,
         device=device,
         workers=workers,
+        cache=cache,
         resume=resume,
         overwrite=overwrite,
     )

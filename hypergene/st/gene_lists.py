@@ -30,7 +30,8 @@ def read_panel(path: str | os.PathLike[str]) -> list[str]:
     path
         Text, plain or gzipped: one gene a line, or a table separated by tabs, commas or
         semicolons with a header and a column of genes (gene, symbol, gene_name, gene_id ...).
-        What follows a ``#`` is left out, and so are empty lines.
+        Empty lines are left out, and so are lines that begin with ``#`` and, in a list, what
+        follows a ``#``.
 
     Returns
     -------
@@ -44,11 +45,14 @@ def read_panel(path: str | os.PathLike[str]) -> list[str]:
         with rows of another length than its header, or with an empty cell.
     """
     path = Path(path)
-    lines = [line.split("#", 1)[0].strip() for line in read_lines(path)]
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
+    numbered = [
+        (number, line)
+        for number, line in enumerate(read_lines(path), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
     if not numbered:
         raise DataError(f"{path} names no gene.", hint="Write one gene a line.")
-    separator = next((mark for mark in "\t,;" if mark in numbered[0][1]), None)
+    separator = next((mark for mark in "\t,;" if mark in numbered[0][1].strip()), None)
     found = _one_a_line(path, numbered) if separator is None else _column(path, numbered, separator)
     if not found:
         raise DataError(f"{path} names no gene below its header.", hint="Write one gene a line.")
@@ -59,11 +63,11 @@ def read_panel(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _one_a_line(path: Path, numbered: Sequence[tuple[int, str]]) -> list[str]:
-    genes = [(number, line.strip('"')) for number, line in numbered]
+    genes = [(number, line.split("#", 1)[0].strip().strip('"')) for number, line in numbered]
     if genes[0][1].casefold() in _COLUMNS:
         genes = genes[1:]
     for number, gene in genes:
-        if any(mark in gene for mark in "\t,; "):
+        if not gene or any(mark in gene for mark in '\t,; "'):
             raise DataError(
                 f"{path} has {gene[:40]!r} on line {number}, which is no single gene.",
                 hint="Write one gene a line, or give the table a header with a column 'gene'.",
@@ -81,7 +85,7 @@ def _column(path: Path, numbered: Sequence[tuple[int, str]], separator: str) -> 
     wanted = next((name for name in _COLUMNS if name in names), None)
     if wanted is None:
         raise DataError(
-            f"{path} has no column of genes (found: {', '.join(header)[:200]}).",
+            f"{path} has no column of genes (found: {', '.join(header)[:200]!r}).",
             hint="Name it 'gene', or write one gene a line.",
         )
     column = names.index(wanted)
@@ -89,14 +93,18 @@ def _column(path: Path, numbered: Sequence[tuple[int, str]], separator: str) -> 
         raise DataError(f"{path} has a cell that goes over several lines.", hint="Correct it.")
     genes = []
     for (number, _), cells in zip(numbered[1:], rows[1:], strict=True):
-        # Empty cells at the end of a line may have gone with the spaces there.
-        if len(cells) > len(header) or not (cells + [""] * len(header))[column].strip():
+        if len(cells) != len(header):
             raise DataError(
-                f"{path} has no gene in column {header[column]!r} on line {number}, or more cells "
-                "there than columns.",
+                f"{path} has {len(cells)} cells on line {number}, but {len(header)} columns.",
                 hint="Correct or remove that line.",
             )
-        genes.append(cells[column].strip())
+        gene = cells[column].strip()
+        if not gene:
+            raise DataError(
+                f"{path} has no gene in column {header[column]!r} on line {number}.",
+                hint="Correct or remove that line.",
+            )
+        genes.append(gene)
     return genes
 
 

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from hypergene.errors import DataError
 from hypergene.spots import Layout
-from hypergene.st.formats import format_named
+from hypergene.st.formats import FORMATS, format_named
 from hypergene.st.normalise import UNITS, log1p_cp10k
 from hypergene.st.sample import Sample
 from hypergene.st.species import take_species
@@ -50,7 +50,15 @@ def read_sample(sample: Sample) -> AnnData:
     DataError
         Unknown format, or data that are missing, malformed, or left without spots.
     """
-    adata = format_named(sample.format).read(sample)
+    known = format_named(sample.format)
+    if sample.spot_um is not None and not known.pools:
+        pooling = ", ".join(other.name for other in FORMATS.values() if other.pools)
+        raise DataError(
+            f"The spots of {sample.data} are as {sample.format} has them, but a spot_um of "
+            f"{sample.spot_um:g} was given.",
+            hint=f"Leave the column 'spot_um' empty but for {pooling}.",
+        )
+    adata = known.read(sample)
     adata = take_species(adata, sample.species, str(sample.data))
     about: dict[str, Any] = adata.uns["hypergene"]
     in_tissue = adata.obs["in_tissue"].to_numpy(dtype=bool)

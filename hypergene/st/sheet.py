@@ -1,4 +1,4 @@
-"""Which samples there are: a sheet, a folder in the HER2ST layout, or a single pair."""
+"""Which samples there are: a sheet, a folder in the HER2ST or HEST layout, or a single pair."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from hypergene.errors import DataError
-from hypergene.st.formats import format_named, format_of
+from hypergene.st.formats import FORMATS, format_named, format_of, hest
 from hypergene.st.formats.her2st import section_of
-from hypergene.st.sample import Sample
+from hypergene.st.sample import Sample, Species
 from hypergene.st.table import read_table
 
 _log = logging.getLogger(__name__)
 
-_NEEDED = ("sample", "slide", "data")
-_OPTIONAL = ("patient", "format", "mpp", "section", "spots")
+_COLUMNS = ("sample", "slide", "data")
+_FILLED = ("sample", "data")
+_OPTIONAL = ("patient", "format", "mpp", "section", "spots", "spot_um", "species")
+_HEADER = "sample,patient,slide,data,format,mpp"
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".svs", ".ndpi")
 
 
 def single_sample(
-    slide: str | os.PathLike[str],
+    slide: str | os.PathLike[str] | None,
     data: str | os.PathLike[str],
     *,
     sample: str | None = None,
@@ -31,13 +34,17 @@ def single_sample(
     mpp: float | None = None,
     section: str | None = None,
     spots: str | os.PathLike[str] | None = None,
+    spot_um: float | None = None,
+    species: str | None = None,
 ) -> Sample:
     """Make one checked sample of a slide and its data.
 
     Parameters
     ----------
-    slide, data
-        Existing paths; the slide is a file.
+    slide
+        An existing file; None where there are counts only.
+    data
+        An existing file or folder.
     sample
         Name; the slide's file name without suffix if None.
     patient, section
@@ -48,6 +55,10 @@ def single_sample(
         µm per level-0 px.
     spots
         Existing file with positions, if they lie in an unusual place.
+    spot_um
+        Side of the square spots that bins or transcripts are pooled to, in µm.
+    species
+        ``human`` or ``mouse``, where one table holds genes of both.
 
     Returns
     -------
@@ -56,25 +67,34 @@ def single_sample(
     Raises
     ------
     DataError
-        If a path does not exist, the format is unknown, or mpp or the name makes no sense.
+        If a path does not exist, the format or species is unknown, mpp, spot_um or the name makes
+        no sense, or there is neither a slide nor a name.
     """
-    slide, data = Path(slide), Path(data)
+    slide_path = None if slide is None else Path(slide)
+    data = Path(data)
     spots_path = None if spots is None else Path(spots)
-    name = slide.stem if sample is None else sample
+    if sample is None and slide_path is None:
+        raise DataError(f"{data} has no slide to be named after.", hint="Give the sample a name.")
+    name = slide_path.stem if sample is None and slide_path is not None else str(sample)
     # Names become file names of caches and results.
     if not name or name in (".", "..") or any(mark in name for mark in "/\\"):
         raise DataError(
             f"{name!r} cannot name a sample.", hint="Use a name without slashes, such as B4."
         )
-    if slide.is_dir():
-        raise DataError(f"The slide {slide} of sample {name} is a folder, not a file.")
-    for what, path in (("slide", slide), ("data", data), ("spots", spots_path)):
+    if slide_path is not None and slide_path.is_dir():
+        raise DataError(
+            f"The slide {slide_path} of sample {name} is a folder, not a file.",
+            hint="Name the image in it.",
+        )
+    for what, path in (("slide", slide_path), ("data", data), ("spots", spots_path)):
         if path is not None and not path.exists():
             raise DataError(f"There is no {what} {path} (sample {name}).", hint="Check the path.")
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
+    _check_positive("mpp", mpp, name, "µm per pixel of the full-resolution image")
+    _check_positive("spot_um", spot_um, name, "the side of a spot in µm")
+    if species is not None and species not in get_args(Species):
         raise DataError(
-            f"The mpp of sample {name} is {mpp:g}, but must be above 0.",
-            hint="Give µm per pixel of the full-resolution image.",
+            f"The species of sample {name} is {species!r}.",
+            hint=f"Write {' or '.join(get_args(Species))}, or leave it empty.",
         )
     if format is None:
         format = format_of(data)
@@ -84,13 +104,23 @@ def single_sample(
     return Sample(
         sample=name,
         patient=patient,
-        slide=slide,
+        slide=slide_path,
         data=data,
         format=format,
         mpp=mpp,
         section=section,
         spots=spots_path,
+        spot_um=spot_um,
+        species=cast(Species | None, species),
     )
+
+
+def _check_positive(what: str, value: float | None, name: str, meaning: str) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise DataError(
+            f"The {what} of sample {name} is {value:g}, but must be above 0.",
+            hint=f"Give {meaning}.",
+        )
 
 
 def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
@@ -99,102 +129,126 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
     Parameters
     ----------
     path
-        A CSV sheet with the columns sample, slide, data and, if wanted, patient, format, mpp,
-        section, spots (cells may be empty; relative paths are relative to the sheet); or a folder
-        in the HER2ST layout (ST-cnts, ST-spotfiles, ST-imgs), of which every section that has an
-        image is taken, with its letter as patient.
+        One of
+
+        - a CSV sheet with the columns sample, slide, data and, if wanted, patient, format, mpp,
+          section, spots, spot_um, species (cells may be empty, and a sample without slide has
+          counts only; relative paths are relative to the sheet);
+        - a folder in the HER2ST layout (ST-cnts, ST-spotfiles, ST-imgs): every section, with its
+          letter as patient; those without image have counts only, and are logged;
+        - a folder in the HEST layout (st, wsis, metadata).
 
     Returns
     -------
     list of Sample
-        In the order of the sheet, or by section name. A folder says nothing of mpp.
+        In the order of the sheet, or by section name. A HER2ST folder says nothing of mpp.
 
     Raises
     ------
     DataError
-        No such sheet or folder; no samples; missing columns; cells, names or files that make no
-        sense; a name twice, or one pair under two names.
+        No such sheet or folder; a folder of another layout; no samples; missing columns; cells,
+        names or files that make no sense; a name twice, or one pair under two names.
     """
     path = Path(path)
-    samples = _her2st_folder(path) if path.is_dir() else _sheet(path)
+    samples = _folder(path) if path.is_dir() else _sheet(path)
     _refuse_twice(path, samples)
     return samples
 
 
 def _sheet(path: Path) -> list[Sample]:
     table = read_table(path, ",")
-    table.require(*_NEEDED)
-    unknown = [name for name in table.columns if name not in _NEEDED + _OPTIONAL]
+    table.require(*_COLUMNS)
+    unknown = [name for name in table.columns if name not in _COLUMNS + _OPTIONAL]
     if unknown:
         _log.warning("%s: columns %s are not used", path, ", ".join(unknown))
     samples = []
     for row, line in enumerate(table.line_numbers):
         cells = {name: column[row] or None for name, column in table.columns.items()}
-        empty = [name for name in _NEEDED if cells[name] is None]
+        empty = [name for name in _FILLED if cells[name] is None]
         if empty:
-            raise DataError(f"{path} has an empty {' and '.join(empty)} on line {line}.")
-        mpp, spots = cells.get("mpp"), cells.get("spots")
+            raise DataError(
+                f"{path} has an empty {' and '.join(empty)} on line {line}.",
+                hint="Fill it in, or remove the line.",
+            )
+        slide, spots = cells["slide"], cells.get("spots")
         try:
             samples.append(
                 single_sample(
-                    path.parent / str(cells["slide"]),
+                    None if slide is None else path.parent / slide,
                     path.parent / str(cells["data"]),
                     sample=cells["sample"],
                     patient=cells.get("patient"),
                     format=cells.get("format"),
-                    mpp=None if mpp is None else _number(mpp),
+                    mpp=_number("mpp", cells.get("mpp"), "0.69"),
                     section=cells.get("section"),
                     spots=None if spots is None else path.parent / spots,
+                    spot_um=_number("spot_um", cells.get("spot_um"), "55"),
+                    species=cells.get("species"),
                 )
             )
         except DataError as reason:
             raise DataError(f"{path}, line {line}: {reason.message}", hint=reason.hint) from None
+    _say_counts_only(path, samples)
     return samples
 
 
-def _number(cell: str) -> float:
+def _number(what: str, cell: str | None, example: str) -> float | None:
     try:
-        return float(cell)
+        return None if cell is None else float(cell)
     except ValueError:
-        raise DataError(f"The mpp is {cell!r}, not a number.", hint="Write it as 0.69.") from None
+        raise DataError(
+            f"The {what} is {cell!r}, not a number.", hint=f"Write it as {example}."
+        ) from None
+
+
+def _folder(folder: Path) -> list[Sample]:
+    if (folder / "ST-cnts").is_dir():
+        samples = _her2st_folder(folder)
+        _say_counts_only(folder, samples)
+        return samples
+    if hest.recognises_folder(folder):
+        return hest.samples_of(folder)
+    raise DataError(
+        f"{folder} is in neither the HER2ST layout (it has no folder ST-cnts) nor that of HEST (no "
+        "folders st and wsis).",
+        hint=f"Write a samples sheet, a CSV file with the header {_HEADER} and a line a sample; "
+        f"known formats are {', '.join(FORMATS)}.",
+    )
 
 
 def _her2st_folder(folder: Path) -> list[Sample]:
-    counts = folder / "ST-cnts"
-    images = folder / "ST-imgs"
-    if not counts.is_dir() or not images.is_dir():
-        raise DataError(
-            f"{folder} is not in the HER2ST layout: it has no folder "
-            f"{' and no folder '.join(p.name for p in (counts, images) if not p.is_dir())}.",
-            hint="Give such a folder, or a samples sheet (CSV).",
-        )
-    samples, without = [], []
-    tables = [p for p in counts.iterdir() if p.name.endswith((".tsv", ".tsv.gz"))]
+    samples = []
+    tables = [p for p in (folder / "ST-cnts").iterdir() if p.name.endswith((".tsv", ".tsv.gz"))]
     for table in sorted(p for p in tables if not p.name.startswith(".")):
         section = section_of(table)
-        found = _images_of(images / section[:1] / section)
-        if not found:
-            without.append(section)
-            continue
-        if len(found) > 1:
+        images = _images_of(folder / "ST-imgs" / section[:1] / section)
+        if len(images) > 1:
             raise DataError(
-                f"{found[0].parent} holds {len(found)} images, and only one can be the slide.",
+                f"{images[0].parent} holds {len(images)} images, and only one can be the slide.",
                 hint="Name the right one in a samples sheet.",
             )
         samples.append(
             single_sample(
-                found[0], table, sample=section, patient=section[:1], format="her2st",
+                images[0] if images else None,
+                table,
+                sample=section,
+                patient=section[:1],
+                format="her2st",
                 section=section,
             )
-        )  # fmt: skip
+        )
     if not samples:
         raise DataError(
-            f"{folder} has no section with both counts and an image.",
-            hint="Images belong in ST-imgs/<patient>/<section>/.",
+            f"{folder / 'ST-cnts'} holds no counts.",
+            hint="They are named after their section, such as B4.tsv.gz.",
         )
-    if without:
-        _log.info("%s: no image, so not taken: %s", folder, ", ".join(without))
     return samples
+
+
+def _say_counts_only(path: Path, samples: Sequence[Sample]) -> None:
+    without = [sample.sample for sample in samples if sample.slide is None]
+    if without:
+        _log.info("%s: no image, so counts only: %s", path, ", ".join(without))
 
 
 def _images_of(folder: Path) -> list[Path]:
@@ -206,17 +260,19 @@ def _images_of(folder: Path) -> list[Path]:
 
 def _refuse_twice(path: Path, samples: Sequence[Sample]) -> None:
     names: set[str] = set()
-    pairs: dict[tuple[Path, Path], str] = {}
+    pairs: dict[tuple[Path | None, Path], str] = {}
     for sample in samples:
         if sample.sample in names:
             raise DataError(
                 f"{path} has the sample {sample.sample!r} twice.", hint="Give each its own name."
             )
         names.add(sample.sample)
-        pair = (sample.slide.resolve(), sample.data.resolve())
+        slide = None if sample.slide is None else sample.slide.resolve()
+        pair = (slide, sample.data.resolve())
         if pair in pairs:
+            what = "data" if slide is None else "slide and data"
             raise DataError(
-                f"{path} has the same slide and data as {pairs[pair]!r} and {sample.sample!r}.",
+                f"{path} has the same {what} as {pairs[pair]!r} and {sample.sample!r}.",
                 hint="Name each pair once, or one of them could be tested on the other.",
             )
         pairs[pair] = sample.sample

@@ -21,6 +21,7 @@ from hypergene.st.sample import Species
 _log = logging.getLogger(__name__)
 
 Evidence = Literal["prefixes", "Ensembl identifiers", "capitals of the symbols", "nothing"]
+_KNOWN: tuple[Evidence, ...] = ("prefixes", "Ensembl identifiers")
 
 # Cell Ranger names the genes of a reference of two genomes GENOME_NAME, with the names of the
 # genomes filled up with underscores to one length (GRCh38_TP53 beside mm10___Trp53; GRCh38______
@@ -49,6 +50,9 @@ _SECOND_BY_CAPITALS = 0.10
 _FEWEST_BY_CAPITALS = 10
 # A table of which less than this says anything is not called.
 _TOLD = 0.10
+# Where so many genes are known by prefix or identifier, the others are additions (EGFP, a virus)
+# whose capitals say nothing.
+_MOST = 0.90
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,9 @@ def species_of(var_names: Iterable[str], gene_ids: Iterable[str] | None = None) 
 
     Each gene is told by the strongest evidence it has: the prefix of its reference (``GRCh38_``,
     ``mm10___``, ``hg19_``, ``HUMAN_`` ...), its Ensembl identifier (ENSG, ENSMUSG), and only
-    without these the capitals of its symbol (ERBB2 or Erbb2). Capitals cannot tell mouse from
-    rat; names with underscores (controls of imaging panels) and of clones say nothing.
+    without these, and unless nearly all others have them, the capitals of its symbol (ERBB2 or
+    Erbb2). Capitals cannot tell mouse from rat; names with underscores (controls of imaging
+    panels) and of clones say nothing.
 
     Parameters
     ----------
@@ -192,12 +197,14 @@ _Vote = tuple[Species | None, Evidence]
 def _votes(var_names: Iterable[str], gene_ids: Iterable[str] | None) -> list[_Vote]:
     """Tell the species of each gene (None: cannot be told), and by what."""
     names = [str(name) for name in var_names]
-    if gene_ids is None:
-        return [_vote(name, "") for name in names]
-    ids = [str(identifier) for identifier in gene_ids]
+    ids = [""] * len(names) if gene_ids is None else [str(identifier) for identifier in gene_ids]
     if len(ids) != len(names):
         raise ValueError(f"{len(names)} names but {len(ids)} identifiers")
-    return [_vote(name, identifier) for name, identifier in zip(names, ids, strict=True)]
+    votes = [_vote(name, identifier) for name, identifier in zip(names, ids, strict=True)]
+    known = sum(by in _KNOWN for _, by in votes)
+    if known >= _MOST * len(votes):
+        votes = [vote if vote[1] in _KNOWN else (None, vote[1]) for vote in votes]
+    return votes
 
 
 # The samples of a cohort have much the same genes.
@@ -229,11 +236,10 @@ def _guess(votes: Sequence[_Vote]) -> SpeciesGuess:
     def told(species: Species, *evidence: Evidence) -> int:
         return sum(counts[species, by] for by in evidence)
 
-    known: tuple[Evidence, ...] = ("prefixes", "Ensembl identifiers")
-    kinds: tuple[Evidence, ...] = (*known, "capitals of the symbols")
+    kinds: tuple[Evidence, ...] = (*_KNOWN, "capitals of the symbols")
     human, mouse = told("human", *kinds), told("mouse", *kinds)
     strongest = max(kinds, key=lambda by: told("human", by) + told("mouse", by))
-    sure = sorted((told("human", *known), told("mouse", *known)))
+    sure = sorted((told("human", *_KNOWN), told("mouse", *_KNOWN)))
     second = min(human, mouse)
     species: Literal["human", "mouse", "both", "unknown"] = "human" if human > mouse else "mouse"
     if human + mouse == 0 or human + mouse < _TOLD * len(votes):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import zlib
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,15 @@ import numpy.typing as npt
 from hypergene.errors import DataError, HypergeneError
 
 _GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_LINE = 1 << 26
+"""Characters; a row of 18,000 genes has some 50,000."""
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 
 
-def read_lines(path: Path, *, error: type[HypergeneError] = DataError) -> list[str]:
-    """Read the lines of a UTF-8 text file; gzip is known by its first bytes, not by the name.
+def stream_lines(
+    path: Path, *, error: type[HypergeneError] = DataError
+) -> Generator[str, None, None]:
+    """Read a UTF-8 text file line by line; gzip is known by its first bytes, not by the name.
 
     Parameters
     ----------
@@ -27,44 +34,67 @@ def read_lines(path: Path, *, error: type[HypergeneError] = DataError) -> list[s
     error
         Which kind of error a bad file is.
 
-    Returns
-    -------
-    list of str
-        Lines without their ends; empty lines at the end are left out.
+    Yields
+    ------
+    str
+        Lines without their ends (LF, CR LF or CR); empty lines at the end are left out.
 
     Raises
     ------
     HypergeneError
-        Of kind `error`: no such file, a folder, unreadable, truncated gzip, not text, empty.
+        Of kind `error`: no such file, a folder, unreadable, truncated gzip, not text, empty, or a
+        line of more than `LONGEST_LINE` characters.
     """
     if path.is_dir():
         raise error(f"{path} is a folder, not a text table.", hint="Give the table's own path.")
+    if path.exists() and not path.is_file():
+        raise error(f"{path} is not a file.", hint="Give a text table, plain or gzipped.")
+    blank, empty = 0, True
     try:
-        content = path.read_bytes()
+        with path.open("rb") as raw:
+            packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            raw.seek(0)
+            with (
+                gzip.GzipFile(fileobj=raw) if packed else raw as content,
+                io.TextIOWrapper(content, encoding="utf-8-sig") as text,
+            ):
+                while line := text.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        raise error(
+                            f"{path} has a line of more than {LONGEST_LINE:,} characters.",
+                            hint="It is no table, or has lost its line ends: copy it again.",
+                        )
+                    if "\x00" in line:
+                        raise error(
+                            f"{path} is not a text table: it holds NUL bytes.",
+                            hint="Save it as UTF-8 text, or copy it again.",
+                        )
+                    if not line.strip():
+                        blank += 1
+                        continue
+                    yield from repeat("", blank)
+                    yield line.rstrip("\n")
+                    blank, empty = 0, False
     except FileNotFoundError:
         raise error(f"There is no file {path}.", hint="Check the path.") from None
-    except OSError as reason:
-        raise error(f"{path} cannot be read: {reason.strerror or reason}.") from None
-    if content.startswith(_GZIP_MAGIC):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as reason:
-            raise error(
-                f"{path} is a damaged or truncated gzip file ({reason}).",
-                hint="Copy or download it again.",
-            ) from None
-    try:
-        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise error(f"{path} is not UTF-8 text.", hint="Save it as UTF-8 text.") from None
-    if "\x00" in text:
-        raise error(f"{path} is not a text table: it holds NUL bytes.")
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines:
-        raise error(f"{path} is empty.")
-    return lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as reason:
+        raise error(
+            f"{path} is a damaged or truncated gzip file ({reason}).",
+            hint="Copy or download it again.",
+        ) from None
+    except OSError as reason:
+        raise error(
+            f"{path} cannot be read: {reason.strerror or reason}.", hint="Check its permissions."
+        ) from None
+    if empty:
+        raise error(f"{path} is empty.", hint="Copy or download it again.")
+
+
+def read_lines(path: Path, *, error: type[HypergeneError] = DataError) -> list[str]:
+    """Read all lines of a text file at once: :func:`stream_lines` as a list."""
+    return list(stream_lines(path, error=error))
 
 
 @dataclass(frozen=True)
@@ -152,7 +182,11 @@ class Table:
 
 
 def read_table(
-    path: Path, separators: str = ",", *, error: type[HypergeneError] = DataError
+    path: Path,
+    separators: str = ",",
+    *,
+    row_names: Collection[str] | None = None,
+    error: type[HypergeneError] = DataError,
 ) -> Table:
     """Read a small text table with a header.
 
@@ -162,6 +196,9 @@ def read_table(
         The file, plain or gzipped.
     separators
         The separators allowed; the first of them that stands in the header is taken.
+    row_names
+        If given, a first column of names that the header leaves out, as R writes it, is taken; its
+        name is "". A header that begins with one of these (lower case) leaves nothing out.
     error
         Which kind of error a bad file is.
 
@@ -187,12 +224,20 @@ def read_table(
                 rows.append([cell.strip() for cell in cells])
                 line_numbers.append(reader.line_num)
     except csv.Error as reason:
-        raise error(f"{path} is not a table: {reason} (line {reader.line_num}).") from None
+        raise error(
+            f"{path} is not a table: {reason} (line {reader.line_num}).",
+            hint="Save or copy it again.",
+        ) from None
+    if not rows:
+        raise error(f"{path} has no names of columns.", hint="Save or copy it again.")
     header = rows[0]
+    may_lack_one = row_names is not None and header[0].lower() not in row_names
+    if may_lack_one and rows[1:] and all(_is_named(cells, len(header)) for cells in rows[1:]):
+        header.insert(0, "")
     if len(header) == 1 and (other := separator_in(header[0])) is not None:
         raise error(
             f"{path} is separated by {other}.",
-            hint=f"Save it separated by {' or '.join(_SEPARATORS[s] for s in separators)}.",
+            hint=f"Save it separated by {named(separators)}.",
         )
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
@@ -204,11 +249,21 @@ def read_table(
                 hint="Correct that line, or download the file again.",
             )
     if len(rows) == 1:
-        raise error(f"{path} has a header but no rows.")
+        raise error(f"{path} has a header but no rows.", hint="Save or copy it again.")
     columns = {name: [cells[i] for cells in rows[1:]] for i, name in enumerate(header)}
     return Table(path, columns, line_numbers[1:], error)
+
+
+def _is_named(cells: list[str], width: int) -> bool:
+    """Tell whether a row has one cell more than the header, and that one is no number."""
+    return len(cells) == width + 1 and not cells[0].replace(".", "", 1).isdecimal()
 
 
 def separator_in(line: str) -> str | None:
     """Name the separator that stands in a line, e.g. ``"tabs"``; None without any."""
     return next((name for mark, name in _SEPARATORS.items() if mark in line), None)
+
+
+def named(separators: str) -> str:
+    """Name separators for a message: ``"tabs or commas"``."""
+    return " or ".join(_SEPARATORS[mark] for mark in separators)

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypergene.st import shared_genes, unique_symbols
-from hypergene.st.genes import gene_table, without_version
+from hypergene.st.genes import (
+    EXCLUSIONS,
+    gene_table,
+    is_mitochondrial,
+    is_ribosomal,
+    without_version,
+)
 
 symbols = st.lists(st.sampled_from(["A", "A-1", "A-2", "B", "B-1", " A", "ENSG00000141736.13"]))
 
@@ -60,3 +66,48 @@ def test_shared_genes_keep_the_order_of_the_first_list():
     assert shared_genes([["C", "A", "B"], ["B", "C", "D"]]) == ["C", "B"]
     assert shared_genes([["A"], ["B"]]) == []
     assert shared_genes([]) == []
+
+
+@pytest.mark.parametrize("symbol", ["MT-ND1", "MT-CO1", "MT-RNR2", "mt-Nd1", "mt-Atp6"])
+def test_genes_of_the_mitochondrial_genome_are_known_by_their_prefix(symbol):
+    assert is_mitochondrial(symbol)
+
+
+@pytest.mark.parametrize(
+    "symbol", ["MTOR", "Mtor", "MTHFR", "MT1X", "MT2A", "MTRNR2L8", "MTND1P23", "MRPL1", "MT.ND1"]
+)
+def test_nuclear_genes_that_begin_alike_are_not_mitochondrial(symbol):
+    assert not is_mitochondrial(symbol)
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        *("RPL3", "RPL7A", "RPL3L", "RPL36AL", "RPL22L1", "RPL7L1", "RPL41", "RPL10A", "RPL39L"),
+        *("RPS2", "RPS4X", "RPS4Y1", "RPS4Y2", "RPS27A", "RPS27L", "RPS3A", "RPS6"),
+        *("RPL13AP5", "RPS2P5", "RPL7P9", "RPL23AP7", "RPS18P9", "RPL5-1", "RPSAP58"),
+        *("RPLP0", "RPLP1", "RPLP2", "RPSA", "Rplp0", "Rpsa", "Rpsa-ps10"),
+        *("Rpl13a", "Rps27rt", "Rps3a1", "Rps19-ps3", "Rpl35a-ps", "Rpl31-ps12", "Rps4l"),
+    ],
+)
+def test_proteins_of_the_ribosome_and_their_pseudogenes_are_ribosomal(symbol):
+    assert is_ribosomal(symbol)
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        *("RPE65", "RPTOR", "RPA1", "RPN1", "RPRD1A", "RPL", "RPS", "MRPL1", "MRPS2", "Rpe65"),
+        *("RPS6KA1", "RPS6KB1", "RPS6KC1", "RPS6KL1", "Rps6ka1", "Rps6kb2", "RPS19BP1"),
+        *("RPL34-AS1", "RPL34-DT", "RPS10-NUDT3", "RPL17-C18orf32", "RPL36A-HNRNPH2"),
+        *("rpl13a", "RP11-34P13.7", "RP1", "ENSG00000142541"),
+    ],
+)
+def test_what_merely_begins_alike_is_not_ribosomal(symbol):
+    assert not is_ribosomal(symbol)
+
+
+def test_each_exclusion_has_its_rule():
+    symbols = ["MT-ND1", "MTOR", "RPL3", "RPE65", "ERBB2"]
+    out = {kind: [s for s in symbols if rule(s)] for kind, rule in EXCLUSIONS.items()}
+    assert out == {"mitochondrial": ["MT-ND1"], "ribosomal": ["RPL3"]}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from scipy import sparse
 
 from hypergene.errors import DataError
 from hypergene.st import log1p_cp10k
-from hypergene.st.normalise import check_counts
+from hypergene.st.normalise import check_counts, kind_of_values
 
 counts = arrays(
     np.int32, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(0, 1000)
@@ -71,3 +73,85 @@ def test_what_is_no_count_is_refused_by_name(value, said):
 def test_text_is_no_count():
     with pytest.raises(DataError, match="no numbers"):
         check_counts(np.array([["a", "b"]], dtype=object), "the file")
+
+
+def test_indices_that_point_outside_are_refused_before_anything_follows_them():
+    matrix = sparse.csc_matrix(np.eye(3))
+    matrix.indices[1] = 70_000
+    with pytest.raises(DataError, match="the file is no valid sparse matrix") as raised:
+        check_counts(matrix, "the file")
+    assert "damaged" in str(raised.value.hint)
+
+
+def test_sums_of_duplicates_do_not_overflow():
+    big = np.iinfo(np.int32).max
+    twice = sparse.csr_matrix((np.array([big, big], np.int32), [0, 0], [0, 2]), shape=(1, 1))
+    with pytest.raises(DataError, match="too large"):
+        check_counts(twice, "the file")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.uint64, bool, object])
+def test_any_type_of_number_will_do(kind):
+    checked = check_counts(np.array([[1, 0, 1]]).astype(kind), "x")
+    assert checked.dtype == np.int32
+    assert checked.toarray().tolist() == [[1, 0, 1]]
+
+
+@pytest.fixture(scope="module")
+def measured() -> np.ndarray:
+    """Counts of 60 spots of different depth and 400 genes, most of them 0."""
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.3, 3, (60, 1))
+    return rng.poisson(rng.gamma(0.3, 2, 400) * depth).astype(float)
+
+
+def per_10_000(counts: np.ndarray) -> np.ndarray:
+    return counts / counts.sum(axis=1, keepdims=True) * 1e4
+
+
+def z_scores(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-9)
+
+
+FEW = slice(None, 60)
+
+
+@pytest.mark.parametrize(
+    ("made", "code", "said"),
+    [
+        (lambda c: c, "counts", "counts"),
+        (per_10_000, "normalised", "a total of 10,000"),
+        (lambda c: per_10_000(c) / 1e4, "normalised", "a total of 1 "),
+        (lambda c: per_10_000(c)[:, FEW], "normalised", "one total"),
+        (lambda c: log1p_cp10k(c), "log1p_normalised", r"^ln\(1 \+ counts .* of 10,000"),
+        (lambda c: log1p_cp10k(c)[:, FEW], "log1p_normalised", r"^ln\(1 \+ .* one total"),
+        (lambda c: log1p_cp10k(c).toarray().round(2), "log1p_normalised", "of (9,9|10,0)"),
+        (lambda c: np.log1p(per_10_000(c) * 100), "log1p_normalised", "1,000,000"),
+        (lambda c: np.log2(1 + per_10_000(c)), "log1p_normalised", "^log2.* of 10,000"),
+        (lambda c: np.log10(1 + per_10_000(c)), "log1p_normalised", "^log10.* of 10,000"),
+        (lambda c: np.log1p(c), "log1p_counts", r"^ln\(1 \+ counts\)$"),
+        (lambda c: np.log2(1 + c), "log1p_counts", r"^log2\(1 \+ counts\)$"),
+        (lambda c: z_scores(np.log1p(per_10_000(c))), "scaled", "z-scored"),
+        (lambda c: np.log1p(c) - 0.5, "scaled", "partly negative"),
+        (lambda c: np.sqrt(c + 0.375), "fractional", "neither"),
+        (lambda c: c + 0.5 * (c > 0), "fractional", "neither"),
+    ],
+)  # fmt: skip
+def test_what_has_been_made_of_counts_is_recognised(measured, made, code, said):
+    values = made(measured)
+    for matrix in (values, sparse.csr_matrix(values), sparse.csc_matrix(values, dtype=np.float32)):
+        kind = kind_of_values(matrix)
+        assert kind.code == code
+        assert re.search(said, kind.text)
+    if code != "counts":
+        with pytest.raises(DataError) as raised:
+            check_counts(values, "the file")
+        assert kind_of_values(values).text in raised.value.message
+
+
+@given(
+    arrays(np.int32, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 99))
+)
+def test_counts_are_counts_whatever_their_type(matrix):
+    assert kind_of_values(matrix).code == "counts"
+    assert kind_of_values(matrix.astype(np.float32)).code == "counts"

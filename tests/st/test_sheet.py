@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import pytest
 
@@ -70,6 +71,33 @@ def test_positions_in_an_unusual_place_are_named_by_the_sheet(sheet, tmp_path):
         read_samples(sheet(f"s,{slide},{data},gone.tsv,X1", header=header))
 
 
+def test_an_empty_slide_means_counts_only(sheet, caplog):
+    path = sheet(row("X1"), "Y1,Y,,data/ST-cnts/Y1.tsv.gz,,")
+    with caplog.at_level(logging.INFO, logger="hypergene"):
+        first, second = read_samples(path)
+    assert first.slide is not None
+    assert second.slide is None
+    assert "no image, so counts only: Y1" in caplog.text
+    assert read_sample(second).n_obs == 12
+
+
+def test_pooling_and_species_are_columns_too(sheet):
+    header = "sample,patient,slide,data,format,mpp,spot_um,species"
+    first, second = read_samples(
+        sheet(row("X1", "her2st,0.69,55,mouse"), row("Y1", ",,,"), header=header)
+    )
+    assert (first.spot_um, first.species) == (55.0, "mouse")
+    assert (second.spot_um, second.species) == (None, None)
+    for cells, said in (
+        ("her2st,0.69,much,", "line 2: The spot_um is 'much'"),
+        ("her2st,0.69,-8,", "line 2: The spot_um of sample X1 is -8"),
+        ("her2st,0.69,,rat", "line 2: The species of sample X1 is 'rat'"),
+    ):
+        with pytest.raises(DataError, match=said) as raised:
+            read_samples(sheet(row("X1", cells), header=header))
+        assert raised.value.hint
+
+
 def test_a_byte_order_mark_and_quotes_of_excel_are_read(sheet, tmp_path):
     path = sheet('"X1"' + row("X1")[2:])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
@@ -82,6 +110,7 @@ def test_a_byte_order_mark_and_quotes_of_excel_are_read(sheet, tmp_path):
         ([], "has a header but no rows"),
         ([row("X1"), row("X1")], "the sample 'X1' twice"),
         ([row("X1"), row("X1").replace("X1,", "Z1,", 1)], "same slide and data as 'X1' and 'Z1'"),
+        (["X1,,,data/ST-cnts/X1.tsv.gz,,", "Z1,,,data/ST-cnts/X1.tsv.gz,,"], "same data as 'X1'"),
         ([row("X1").replace("he.jpg", "no.jpg")], r"line 2: There is no slide .*no.jpg"),
         ([row("X1").replace("X1.tsv.gz", "X9.tsv.gz")], r"line 2: There is no data .*X9.tsv.gz"),
         ([row("X1").replace("/he.jpg", "")], "is a folder, not a file"),
@@ -100,6 +129,7 @@ def test_a_bad_sheet_is_one_sentence_with_its_name(sheet, rows, said):
     with pytest.raises(DataError, match=said) as raised:
         read_samples(path)
     assert str(path) in raised.value.message
+    assert raised.value.hint
 
 
 def test_an_unknown_format_lists_the_known_ones(sheet):
@@ -127,27 +157,47 @@ def test_an_empty_or_missing_sheet_is_said_so(tmp_path):
         read_samples(path)
 
 
-def test_a_folder_gives_every_section_with_an_image(tmp_path, write_pair, caplog):
+def test_a_folder_gives_every_section_and_says_which_have_no_image(tmp_path, write_pair, caplog):
     write_pair(tmp_path, "B4")
-    write_pair(tmp_path, "A1")
+    write_pair(tmp_path, "A1", image=False)
     write_pair(tmp_path, "B1", image=False)
     (tmp_path / "ST-cnts" / "._A1.tsv.gz").write_bytes(b"left by macOS")
     with caplog.at_level(logging.INFO, logger="hypergene"):
         samples = read_samples(tmp_path)
-    assert [(s.sample, s.patient, s.section) for s in samples] == [
-        ("A1", "A", "A1"),
-        ("B4", "B", "B4"),
+    assert [(s.sample, s.patient, s.section, s.slide is None) for s in samples] == [
+        ("A1", "A", "A1", True),
+        ("B1", "B", "B1", True),
+        ("B4", "B", "B4", False),
     ]
     assert all(sample.mpp is None for sample in samples)
-    assert "no image, so not taken: B1" in caplog.text
+    assert "no image, so counts only: A1, B1" in caplog.text
+    assert read_sample(samples[0]).n_obs == 12
 
 
-def test_a_folder_in_another_layout_or_without_images_is_said_so(tmp_path, write_pair):
-    with pytest.raises(DataError, match=r"not in the HER2ST layout.*ST-cnts and no folder ST-imgs"):
+def test_a_folder_needs_no_images_at_all(tmp_path, write_pair):
+    write_pair(tmp_path, "B4", image=False)
+    shutil.rmtree(tmp_path / "ST-imgs")
+    (sample,) = read_samples(tmp_path)
+    assert sample.slide is None
+
+
+def test_a_folder_in_another_layout_is_told_what_to_write(tmp_path):
+    (tmp_path / "run1" / "outs" / "spatial").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"neither the HER2ST layout .*ST-cnts.* HEST") as raised:
         read_samples(tmp_path)
-    write_pair(tmp_path, "B4").slide.unlink()
-    with pytest.raises(DataError, match="no section with both counts and an image"):
+    assert str(tmp_path) in raised.value.message
+    assert "sample,patient,slide,data,format,mpp" in str(raised.value.hint)
+    (tmp_path / "ST-cnts").mkdir()
+    with pytest.raises(DataError, match="ST-cnts holds no counts"):
         read_samples(tmp_path)
+
+
+def test_a_folder_in_the_layout_of_hest_is_read_as_such(tmp_path):
+    for name in ("st", "wsis", "metadata"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "st" / "TENX1.h5ad").write_bytes(b"not opened yet")
+    (sample,) = read_samples(tmp_path)
+    assert (sample.sample, sample.format, sample.slide) == ("TENX1", "hest", None)
 
 
 def test_two_images_of_one_section_are_not_guessed_between(tmp_path, write_pair):
@@ -160,6 +210,14 @@ def test_two_images_of_one_section_are_not_guessed_between(tmp_path, write_pair)
 def test_a_single_pair_is_a_sample(pair):
     sample = single_sample(pair.slide, pair.counts, mpp=0.69)
     assert (sample.sample, sample.format, sample.patient) == ("he", "her2st", None)
+    assert read_sample(sample).n_obs == 12
+
+
+def test_counts_alone_need_a_name(pair):
+    with pytest.raises(DataError, match="no slide to be named after"):
+        single_sample(None, pair.counts)
+    sample = single_sample(None, pair.counts, sample="X1", spot_um=100, species="human")
+    assert (sample.sample, sample.slide, sample.spot_um) == ("X1", None, 100)
     assert read_sample(sample).n_obs == 12
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from anndata import AnnData
 
 from hypergene.errors import DataError
-from hypergene.st.formats import h5ad, her2st
+from hypergene.st.formats import (
+    h5ad,
+    her2st,
+    hest,
+    spaceranger,
+    spatialdata_zarr,
+    tables,
+    visium_hd,
+    xenium,
+)
 from hypergene.st.sample import Sample
 
 
@@ -27,18 +36,44 @@ class Format:
         The sample as an AnnData with integer counts in ``X``, ``obs`` (in_tissue, array_row,
         array_col), canonical ``var``, ``obsm["spatial"]`` and ``uns["hypergene"]``;
         :func:`hypergene.st.read.read_sample` makes the rest.
+    pools
+        Whether spots are squares of a wanted side, the sheet's ``spot_um``.
     """
 
     name: str
     recognises: Callable[[Path], bool]
     read: Callable[[Sample], AnnData]
+    pools: bool = False
+
+
+def _plain(
+    read: Callable[[Path, Path | None], AnnData],
+) -> Callable[[Sample], AnnData]:
+    return lambda sample: read(sample.data, sample.spots)
+
+
+def _pooled(
+    read: Callable[[Path, Path | None, float | None], AnnData],
+) -> Callable[[Sample], AnnData]:
+    return lambda sample: read(sample.data, sample.spots, sample.spot_um)
+
+
+def _spatialdata(sample: Sample) -> AnnData:
+    return spatialdata_zarr.read(sample.data, sample.spots, sample.slide)
 
 
 FORMATS = {
     known.name: known
     for known in (  # the first that recognises a path takes it
-        Format("her2st", her2st.recognises, lambda sample: her2st.read(sample.data, sample.spots)),
-        Format("h5ad", h5ad.recognises, lambda sample: h5ad.read(sample.data, sample.spots)),
+        Format("xenium", xenium.recognises, _pooled(xenium.read), pools=True),
+        Format("visium-hd", visium_hd.recognises, _pooled(visium_hd.read), pools=True),
+        Format("spaceranger", spaceranger.recognises, _plain(spaceranger.read)),
+        Format("hest", hest.recognises, _plain(hest.read)),
+        Format("h5ad", h5ad.recognises, _plain(h5ad.read)),
+        Format("spatialdata", spatialdata_zarr.recognises, _spatialdata),
+        Format("zarr", h5ad.recognises_zarr, _plain(h5ad.read)),
+        Format("her2st", her2st.recognises, _plain(her2st.read)),
+        Format("tables", tables.recognises, _plain(tables.read)),
     )
 }
 

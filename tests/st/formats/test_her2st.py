@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts.legacy import WRITERS, Grid
+from layouts.made import made_section
 
 from hypergene.errors import DataError
 from hypergene.st import read_sample
+from hypergene.st.formats import her2st
 
 
 def test_a_pair_becomes_the_canonical_anndata(pair, assert_canonical):
@@ -99,8 +102,8 @@ def test_spots_that_match_nothing_are_an_error_with_the_numbers(tmp_path, write_
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("\t31\t", "\t31.5\t", r"not integers \(31.5\)"),
-        ("\t31\t", "\t-31\t", r"negative values \(-31"),
+        ("\t31\t", "\t31.5\t", r"not integers \(31.5\): they look like neither"),
+        ("\t31\t", "\t-31\t", r"negative values \(-31.*partly negative"),
         ("\t31\t", "\tNaN\t", r"NaN cells \(the first on line 8, gene ERBB2\)"),
         ("\t31\t", "\t\t", r"NaN cells \(the first on line 8, gene ERBB2\)"),
         ("\t31\t", "\tmany\t", r"'many' on line 8, gene ERBB2"),
@@ -194,3 +197,38 @@ def test_a_table_without_any_count_is_an_error(tmp_path, write_pair, counts_text
     empty = "\n".join([header, *(row.split("\t")[0] + "\t0" * 5 for row in rows)])
     with pytest.raises(DataError, match=r"no spot left: of 12, 0 are outside .* 12 have no counts"):
         read_sample(write_pair(tmp_path, counts=empty).sample)
+
+
+def test_counts_are_recognised_by_their_folder_or_by_the_positions_beside_them(tmp_path, pair):
+    assert her2st.recognises(pair.counts)
+    assert not her2st.recognises(pair.slide)
+    elsewhere = tmp_path / "elsewhere" / "X9.tsv"
+    elsewhere.parent.mkdir()
+    assert not her2st.recognises(elsewhere)
+    (tmp_path / "elsewhere" / "X9_selection.tsv").write_text("x")
+    assert her2st.recognises(elsewhere)
+
+
+def test_normalised_values_are_named_as_what_they_are(tmp_path, write_pair, counts_text):
+    header, *rows = counts_text.splitlines()
+    lines = [header]
+    for row in rows:
+        name, *cells = row.split("\t")
+        counts = np.array(cells, float)
+        values = np.log1p(counts / counts.sum() * 1e4)
+        lines.append("\t".join([name, *(f"{value:.6f}" for value in values)]))
+    pair = write_pair(tmp_path, counts="\n".join(lines))
+    with pytest.raises(DataError, match=r"ln\(1 \+ counts scaled to a total of 10,000") as raised:
+        read_sample(pair.sample)
+    assert "raw counts" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("layout", ["her2st", "her2st-plain"])
+def test_both_ways_of_keeping_it_give_the_section_that_was_written(layout, tmp_path):
+    section = made_section("B4")
+    grid = Grid(section)
+    adata = read_sample(WRITERS[layout](tmp_path, section))
+    np.testing.assert_array_equal(adata.layers["counts"].toarray(), grid.counts())
+    np.testing.assert_array_equal(adata.obsm["spatial"], grid.xy_px(grid.places))
+    assert adata.uns["hypergene"]["platform"] == "st"
+    assert adata.uns["hypergene"]["counts_from"].startswith("B4.tsv")
