@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from hypergene import __version__
 from hypergene.cli.console import log, log_to_stderr, say_error
+from hypergene.cli.data import data_app
 from hypergene.cli.demo import demo
 from hypergene.cli.finetune import finetune
 from hypergene.cli.predict import predict
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for command in (predict, tile, finetune, demo):
     app.command()(command)
+app.add_typer(data_app)
 
 INTERRUPTED = 130
 

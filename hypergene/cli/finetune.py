@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hypergene.cli import options as shared
+from hypergene.cli import samples as given
 from hypergene.cli.options import option
 from hypergene.errors import UsageError
 
-if TYPE_CHECKING:
-    from hypergene.st import Sample
-
 
 def finetune(
-    samples: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="SAMPLES",
-            help="A CSV sheet (sample,patient,slide,data,format,mpp) or a folder of sections.",
-            show_default=False,
-        ),
-    ] = None,
+    samples: given.Samples = None,
     out: Annotated[
         Path | None, option("--out", "-o", help="Folder for the run and the model it makes.")
     ] = None,
-    slide: Annotated[
-        Path | None, option("--slide", help="A single slide, instead of SAMPLES.")
-    ] = None,
-    data: Annotated[
-        Path | None, option("--data", help="The single slide's expression data.")
-    ] = None,
-    data_format: Annotated[
-        str | None,
-        option("--data-format", help="Format of --data.  [default: found from its name]"),
-    ] = None,
-    patient: Annotated[str | None, option("--patient", help="The single slide's patient.")] = None,
+    slide: given.SingleSlide = None,
+    data: given.SingleData = None,
+    data_format: given.DataFormat = None,
+    patient: given.Patient = None,
     name: Annotated[
         str | None, option("--name", help="The model's name.  [default: the folder's]")
     ] = None,
@@ -56,9 +40,7 @@ def finetune(
         list[str] | None,
         option("--validation", help="Samples for the early stop.  [default: by patient]"),
     ] = None,
-    mpp: Annotated[
-        float | None, option("--mpp", help="Microns per pixel of slides that do not say.")
-    ] = None,
+    mpp: given.SamplesMpp = None,
     seed: shared.Seed = 0,
     epochs: Annotated[
         int | None, option("--epochs", help="Most epochs.  [default: the recipe's]", min=1)
@@ -84,7 +66,9 @@ def finetune(
         raise UsageError(
             "There is no folder for the model.", hint="Give one with --out, e.g. --out my-model."
         )
-    source = _source(samples, slide, data, format=data_format, patient=patient, mpp=mpp)
+    source = given.samples_or_pair(
+        samples, slide, data, format=data_format, patient=patient, mpp=mpp
+    )
 
     from hypergene.pipeline.finetune import FinetuneOptions
     from hypergene.pipeline.finetune import finetune as train
@@ -111,31 +95,3 @@ def _names(values: list[str] | None) -> tuple[str, ...]:
     """Return sample names given as ``A,B``, as repeated options, or both."""
     names = [name.strip() for value in values or () for name in value.split(",")]
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _source(
-    samples: Path | None,
-    slide: Path | None,
-    data: Path | None,
-    *,
-    format: str | None,
-    patient: str | None,
-    mpp: float | None,
-) -> Path | list[Sample]:
-    """Return the samples sheet or folder, or the single pair as a list of one sample."""
-    if samples is not None:
-        if slide is not None or data is not None:
-            raise UsageError(
-                f"Both the samples {samples} and a single --slide or --data are given.",
-                hint="Give one or the other.",
-            )
-        return samples
-    if slide is None or data is None:
-        raise UsageError(
-            "Training needs SAMPLES, or a single --slide with its --data.",
-            hint="Give a samples sheet (CSV: sample,patient,slide,data,format,mpp), a folder, "
-            "or --slide S --data D --patient P.",
-        )
-    from hypergene.st import single_sample
-
-    return [single_sample(slide, data, patient=patient, format=format, mpp=mpp)]

@@ -31,9 +31,10 @@ def square_pitch_px(
     float or None
         Pitch in px; None if the spots lie on one line or on one point.
     """
-    centred = array_xy - array_xy.mean(axis=0)
-    if np.linalg.matrix_rank(centred) < 2:
+    # Whole numbers: rounding of a mean could lift collinear spots off their line.
+    if np.linalg.matrix_rank(array_xy - array_xy[0]) < 2:
         return None
+    centred = array_xy - array_xy.mean(axis=0)
     linear, *_ = np.linalg.lstsq(centred, xy_px - xy_px.mean(axis=0), rcond=None)
     pitch = float(np.sqrt(abs(np.linalg.det(linear))))
     return pitch if pitch > 0 else None

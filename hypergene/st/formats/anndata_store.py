@@ -116,9 +116,11 @@ class Stored:
             return Stored(self._root[key], name)
 
     def has(self, key: str) -> bool:
-        """Tell whether there is such an element."""
+        """Tell whether there is such an element (anndata may write a null for one that is not)."""
         with _reading(self.name):
-            return key in self._root
+            if key not in self._root:
+                return False
+            return self._root[key].attrs.get("encoding-type") != "null"
 
     def keys(self, key: str) -> list[str]:
         """Name the elements of a group, sorted; none if there is no such group."""

@@ -1,11 +1,11 @@
 """Visium as Space Ranger 1, 2, 3 writes it: ``outs/`` with a count matrix and ``spatial/``.
 
-``squidpy.read.visium`` (1.8) knows these folders too. It is not used because it takes only files of
-exactly the usual names, returns no positions unless both PNG images are there, leaves NaN where a
-spot has none, answers damaged files with tracebacks of whatever library met them, and imports
-spatialdata; ``scanpy.read_visium`` (deprecated) and squidpy before 1.8 also tell the header of the
-positions by the file's name, and lose a spot over it. ``spatialdata_io.visium`` wants the images
-as well and gives a SpatialData.
+``squidpy.read.visium`` (1.8) reads these folders too. It is not used because it takes only the
+usual names, gives no positions unless both PNG images are there, leaves NaN where a spot has none,
+answers damaged files with tracebacks of whatever library met them, and imports spatialdata.
+``scanpy.read_visium`` (deprecated) tells the header of the positions by the file's name, as squidpy
+once did, at the cost of a spot. ``spatialdata_io.visium`` cannot do without scale factors, and is
+an extra of over 100 packages.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def read(data: Path, spots: Path | None = None) -> AnnData:
 
 def describe(outs: Outs, matrix: TenxMatrix) -> dict[str, Any]:
     """Return what ``uns["hypergene"]`` says of the files: their names, scale factors, warnings."""
-    about: dict[str, Any] = {"counts_from": str(outs.counts.name)}
+    about: dict[str, Any] = {"counts_from": outs.counts.name}
     if MTX.fullmatch(outs.counts.name):
         about["counts_from"] = f"{outs.counts.parent.name}/{outs.counts.name}"
     about["positions_from"] = outs.positions.name

@@ -1,9 +1,9 @@
 """Visium HD as Space Ranger 3 and 4 write it: ``binned_outputs/square_{002,008,016}um/``.
 
 ``squidpy.read.visium`` reads no Parquet positions. ``spatialdata_io.visium_hd`` needs
-``feature_slice.h5`` (of late ``segmented_outputs`` too) and images, holds every bin as a polygon,
-checks with ``assert``, pools nothing to spots of a wanted side, and does not hand on the
-``microns_per_pixel`` that Space Ranger states. Here bins are summed as they are read: what is held
+``feature_slice.h5`` (of late ``segmented_outputs`` too), holds every bin as a polygon, checks with
+``assert``, pools nothing to spots of a wanted side, and does not hand on the ``microns_per_pixel``
+that Space Ranger states. Here bins are summed as they are read: what is held
 of 11 million 2 µm bins is a few numbers each, never a Python object. ``segmented_outputs`` is left
 alone.
 """

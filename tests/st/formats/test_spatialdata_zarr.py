@@ -61,7 +61,7 @@ def scale(factor: float, system: str = "global"):
     return {system: Scale([factor, factor], axes=("x", "y"))}
 
 
-def sentence(call, match: str) -> DataError:
+def sentence(call, match: str | None = None) -> DataError:
     with pytest.raises(DataError, match=match) as raised:
         call()
     assert "\n" not in f"{raised.value.message}{raised.value.hint}"
@@ -329,9 +329,7 @@ class TestDamage:
         file.unlink()
         if keep is not None:
             file.write_bytes(content[:keep])
-        elif place.endswith("spot_id/c/0"):
-            return sentence(lambda: spatialdata_zarr.read(store), "instance more than once")
-        error = sentence(lambda: spatialdata_zarr.read(store), "")
+        error = sentence(lambda: spatialdata_zarr.read(store))
         assert str(store) in error.message
 
     def test_a_store_that_lies_about_its_elements_is_one_sentence(self, store):
@@ -344,7 +342,7 @@ class TestDamage:
             {"node_type": "array"},
         ):
             root.write_text(json.dumps(stored | change))
-            error = sentence(lambda: spatialdata_zarr.read(store), "")
+            error = sentence(lambda: spatialdata_zarr.read(store))
             assert str(store) in error.message
 
     def test_columns_that_tie_rows_to_shapes_must_be_there(self, store):
