@@ -167,9 +167,9 @@ class TestH5ad:
 
 
 def test_an_unknown_format_lists_the_known_ones(pair):
-    with pytest.raises(DataError, match="no data format 'xenium'") as raised:
-        read_sample(replace(pair.sample, format="xenium"))
-    assert str(raised.value.hint) == "Known are her2st, h5ad."
+    with pytest.raises(DataError, match="no data format 'microarray'") as raised:
+        read_sample(replace(pair.sample, format="microarray"))
+    assert {"her2st", "h5ad", "xenium"} <= set(str(raised.value.hint)[:-1].replace(",", "").split())
 
 
 def test_a_resolution_that_contradicts_the_pitch_is_said(pair):
