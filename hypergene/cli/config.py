@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make a TOML file's options the defaults of the command being run.
 
     Keys are the long names of options, with ``-`` or ``_``. Those at the top of the file serve
-    every command that knows them; those in a table named after a command serve that command and go
-    before the ones at the top.
+    every command that knows them; those in a table named after a command (``[tile]``,
+    ``[data.check]``) serve that command and go before the ones at the top.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     content = _load(path)
     commands = _options_by_command(context)
     top = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    tables = _tables(content, commands)
     for name, table in tables.items():
         if name not in commands:
             raise _unknown(path, f"the table [{name}]", "commands", commands)
@@ -41,7 +41,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         if _plain(key) not in anywhere:
             raise _unknown(path, repr(key), "options", anywhere)
 
-    here = context.info_name or ""
+    here = _name(context)
     multiple = {param.name for param in context.command.params if getattr(param, "multiple", False)}
     chosen = {_plain(key): value for key, value in {**top, **tables.get(here, {})}.items()}
     context.default_map = {
@@ -68,10 +68,33 @@ def _load(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def _tables(content: Mapping[str, Any], commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the file's tables by the commands they name; ``[data.check]`` is ``data.check``."""
+    groups = {name.split(".")[0] for name in commands if "." in name}
+    tables: dict[str, dict[str, Any]] = {}
+    for name, table in content.items():
+        if not isinstance(table, dict):
+            continue
+        inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+        if name in groups and inner == table:
+            tables |= {f"{name}.{key}": value for key, value in inner.items()}
+        else:
+            tables[name] = table
+    return tables
+
+
+def _name(context: typer.Context) -> str:
+    """Return what a command is called below ``hypergene``, with dots between its words."""
+    words = []
+    here: Any = context
+    while here.parent is not None:
+        words.append(here.info_name or "")
+        here = here.parent
+    return ".".join(reversed(words))
+
+
 def _options_by_command(context: typer.Context) -> dict[str, dict[str, str]]:
     """Return, for every command, its options' long names and the parameters they fill."""
-    group = context.parent.command if context.parent else None
-    commands: Mapping[str, Any] = getattr(group, "commands", {})
     return {
         name: {
             _plain(flag.lstrip("-")): param.name
@@ -79,8 +102,16 @@ def _options_by_command(context: typer.Context) -> dict[str, dict[str, str]]:
             for flag in param.opts
             if flag.startswith("--") and param.name not in ("config", "help")
         }
-        for name, command in commands.items()
+        for name, command in _commands(context.find_root().command)
     }
+
+
+def _commands(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", command
 
 
 def _plain(key: str) -> str:

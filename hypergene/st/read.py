@@ -102,13 +102,15 @@ def read_sample(sample: Sample) -> AnnData:
 def _resolution(about: dict[str, Any], sample: Sample) -> list[str]:
     """Complete the geometry in `about` from the sheet's mpp; say so where the two disagree."""
     warnings = []
-    if sample.mpp is not None:
-        if _disagree(stated := about.get("mpp", sample.mpp), sample.mpp):
+    given = None if sample.mpp is None else [sample.mpp, sample.mpp]
+    # A folder's metadata name a sample's mpp and stand in its data, too.
+    if given is not None and given != (stated := about.get("mpp")):
+        if stated is not None and _disagree(stated, given):
             warnings.append(
                 f"{about.get('mpp_source', 'the data')} says {np.mean(stated):.3f} µm/px, but the "
                 f"mpp given is {sample.mpp:g}; the one given is used."
             )
-        about |= {"mpp": [sample.mpp, sample.mpp], "mpp_source": "samples sheet"}
+        about |= {"mpp": given, "mpp_source": "samples sheet"}
     pitch_px = about.get("pitch_px")
     if not pitch_px:
         return warnings
@@ -125,7 +127,7 @@ def _resolution(about: dict[str, Any], sample: Sample) -> list[str]:
         )
     elif "layout" in about:
         about["mpp_from_pitch"] = implied = about["layout"]["pitch_um"] / pitch_px
-        if mpp is not None and _disagree(implied, mpp):
+        if mpp is not None and _disagree([implied], about["mpp"]):
             warnings.append(
                 f"its spots are {pitch_px:.1f} px apart, which at "
                 f"{about['layout']['pitch_um']:g} µm is {implied:.3f} µm/px, but the mpp given "
@@ -134,5 +136,5 @@ def _resolution(about: dict[str, Any], sample: Sample) -> list[str]:
     return warnings
 
 
-def _disagree(found: float | Sequence[float], given: float) -> bool:
-    return abs(float(np.mean(found)) / given - 1) > _MPP_DISAGREES
+def _disagree(found: Sequence[float], given: Sequence[float]) -> bool:
+    return abs(float(np.mean(found) / np.mean(given)) - 1) > _MPP_DISAGREES

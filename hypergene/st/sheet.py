@@ -36,6 +36,7 @@ def single_sample(
     spots: str | os.PathLike[str] | None = None,
     spot_um: float | None = None,
     species: str | None = None,
+    must_exist: bool = True,
 ) -> Sample:
     """Make one checked sample of a slide and its data.
 
@@ -59,6 +60,8 @@ def single_sample(
         Side of the square spots that bins or transcripts are pooled to, in µm.
     species
         ``human`` or ``mouse``, where one table holds genes of both.
+    must_exist
+        Whether files that are not there are an error; else whoever opens them will say so.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def single_sample(
             hint="Name the image in it.",
         )
     for what, path in (("slide", slide_path), ("data", data), ("spots", spots_path)):
-        if path is not None and not path.exists():
+        if must_exist and path is not None and not path.exists():
             raise DataError(f"There is no {what} {path} (sample {name}).", hint="Check the path.")
     _check_positive("mpp", mpp, name, "µm per pixel of the full-resolution image")
     _check_positive("spot_um", spot_um, name, "the side of a spot in µm")
@@ -96,7 +99,9 @@ def single_sample(
             f"The species of sample {name} is {species!r}.",
             hint=f"Write {' or '.join(get_args(Species))}, or leave it empty.",
         )
-    if format is None:
+    if format is None and not must_exist and not data.exists():
+        format = "unknown"
+    elif format is None:
         format = format_of(data)
         _log.info("%s: data format %s (by the name of %s)", name, format, data)
     else:
@@ -123,7 +128,7 @@ def _check_positive(what: str, value: float | None, name: str, meaning: str) -> 
         )
 
 
-def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
+def read_samples(path: str | os.PathLike[str], *, must_exist: bool = True) -> list[Sample]:
     """Read which samples there are.
 
     Parameters
@@ -137,6 +142,9 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
         - a folder in the HER2ST layout (ST-cnts, ST-spotfiles, ST-imgs): every section, with its
           letter as patient; those without image have counts only, and are logged;
         - a folder in the HEST layout (st, wsis, metadata).
+    must_exist
+        False takes a sheet as it is, with files that are not there and pairs named twice, for a
+        check that is to report all of it.
 
     Returns
     -------
@@ -150,12 +158,13 @@ def read_samples(path: str | os.PathLike[str]) -> list[Sample]:
         names or files that make no sense; a name twice, or one pair under two names.
     """
     path = Path(path)
-    samples = _folder(path) if path.is_dir() else _sheet(path)
-    _refuse_twice(path, samples)
+    samples = _folder(path) if path.is_dir() else _sheet(path, must_exist=must_exist)
+    if must_exist:
+        _refuse_twice(path, samples)
     return samples
 
 
-def _sheet(path: Path) -> list[Sample]:
+def _sheet(path: Path, *, must_exist: bool) -> list[Sample]:
     table = read_table(path, ",")
     table.require(*_COLUMNS)
     unknown = [name for name in table.columns if name not in _COLUMNS + _OPTIONAL]
@@ -184,6 +193,7 @@ def _sheet(path: Path) -> list[Sample]:
                     spots=None if spots is None else path.parent / spots,
                     spot_um=_number("spot_um", cells.get("spot_um"), "55"),
                     species=cells.get("species"),
+                    must_exist=must_exist,
                 )
             )
         except DataError as reason:

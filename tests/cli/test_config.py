@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from hypergene.cli import main
+from hypergene.pipeline import data_check as data_check_job
 from hypergene.pipeline import tile as tile_job
+from hypergene.pipeline.checks.genes import GenesInCommon
 from hypergene.pipeline.outcome import Outcome
 
 
@@ -91,12 +93,34 @@ def test_flags_may_come_from_the_environment(
     assert (seen["pixels"], seen["width_um"]) == (True, 55.0)
 
 
+def test_a_command_in_a_group_has_a_table_of_its_own(
+    tmp_path: Path, seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught: dict[str, Any] = {}
+
+    def check(samples: object, options: data_check_job.DataCheckOptions) -> object:
+        caught.update(vars(options))
+        return data_check_job.DataCheck((), (), GenesInCommon(None, (), []))
+
+    monkeypatch.setattr(data_check_job, "check_samples", check)
+    text = 'mpp = 0.25\n[data.check]\nmpp = 0.5\nout = "look"\n[tile]\nlayout = "st"\n'
+    file = config(tmp_path, text)
+    assert run("data", "check", "s.csv", "--config", file) == 0
+    assert (caught["mpp"], caught["out"]) == (0.5, Path("look"))
+    assert run("tile", "a.svs", "--config", file) == 0
+    assert (seen["mpp"], seen["layout"]) == (0.25, "st")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("mpq = 0.5\n", "'mpq'"),
         ("[tile]\nepochs = 3\n", "'epochs' in [tile]"),
         ("[tiles]\nmpp = 0.5\n", "[tiles]"),
+        ("[check]\nmpp = 0.5\n", "[check]"),
+        ("[data]\nmpp = 0.5\n", "[data]"),
+        ("[data.checks]\nmpp = 0.5\n", "[data.checks]"),
+        ("[data.check]\nepochs = 3\n", "'epochs' in [data.check]"),
         ("mpp = \n", "not valid TOML"),
     ],
 )

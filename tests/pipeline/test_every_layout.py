@@ -59,4 +59,4 @@ def test_training_starts_from(format: str, tmp_path: Path, tiny_recipe: Path) ->
     config = read_config(model)
     assert config.provenance.trained_on == ("A1",)
     assert config.provenance.validated_on == ("B1",)
-    assert {"ERBB2", "MALAT1"} <= set(config.genes)
+    assert len(config.genes) >= 18  # of 20: detected in enough spots of A1

@@ -13,8 +13,8 @@ import pandas as pd
 from hypergene.errors import DataError, HypergeneError
 from hypergene.spots import Layout, layout_named
 from hypergene.st.formats.anndata_store import Stored
-from hypergene.st.hexagon import visium_pitch_px
 from hypergene.st.join import FARTHEST_PX
+from hypergene.st.lattice import square_lattice_pitch_px, visium_pitch_px
 from hypergene.st.pitch import nearest_pitch_px
 
 # Names that (x, y) go by where obsm["spatial"] is a data frame, whatever their order in it.
@@ -168,13 +168,11 @@ def read_space(stored: Stored, obs: pd.DataFrame, xy_px: npt.NDArray[np.float64]
     if "microns_per_pixel" in factors:
         about["mpp"] = [factors["microns_per_pixel"]] * 2
         about["mpp_source"] = f'uns["spatial"]["{library}"]["scalefactors"]["microns_per_pixel"]'
-    if (pitch := nearest_pitch_px(xy_px)) is not None:
-        about["pitch_px"] = pitch
-    ours = _ours(stored)
-    about = ours | about
     hexagon = visium_pitch_px(row, column, xy_px)
-    if hexagon is not None:
-        about["pitch_px"] = hexagon
+    pitch = hexagon or square_lattice_pitch_px(row, column, xy_px) or nearest_pitch_px(xy_px)
+    if pitch is not None:
+        about["pitch_px"] = pitch
+    about = _ours(stored) | about
     if "layout" not in about:
         about |= _bins(factors, pitch)
     if "layout" not in about and hexagon is not None and _is_visium(hexagon, about):

@@ -26,7 +26,6 @@ from hypergene.errors import DataError, HypergeneError
 from hypergene.spots import Layout, layout_named
 from hypergene.st.formats import h5ad
 from hypergene.st.formats.xenium_pooling import CONTROL_PREFIXES
-from hypergene.st.pitch import square_pitch_px
 from hypergene.st.sample import Sample
 
 _log = logging.getLogger(__name__)
@@ -94,8 +93,6 @@ def read(data: Path, spots: Path | None = None) -> AnnData:
     if platform == "xenium":
         adata = _without_controls(adata)
         about = adata.uns["hypergene"]
-    if platform == "st":
-        _measure_square(adata)
     layout = _layout(about, technology.lower(), stated, metadata)
     about.pop("layout", None)
     if layout is not None:
@@ -246,16 +243,6 @@ def _layout(
             f"inter_spot_dist, is doubtful: {reason.message}",
         )
     return None
-
-
-def _measure_square(adata: AnnData) -> None:
-    """Measure the pitch of legacy ST over the whole array, as single spots are printed askew."""
-    place = adata.obs[["array_col", "array_row"]].to_numpy()
-    pitch = square_pitch_px(place, adata.obsm["spatial"])
-    about = adata.uns["hypergene"]
-    nearest = about.get("pitch_px")
-    if pitch is not None and nearest is not None and abs(pitch / nearest - 1) < 0.2:
-        about["pitch_px"] = pitch
 
 
 def _without_controls(adata: AnnData) -> AnnData:

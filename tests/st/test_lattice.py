@@ -1,4 +1,4 @@
-"""Visium's lattice is known by where the spots lie, turned, mirrored and rounded as it may be."""
+"""A lattice is known by where the spots lie, turned, mirrored, rounded and askew as it may be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypergene.st.hexagon import visium_pitch_px
+from hypergene.st.lattice import square_lattice_pitch_px, visium_pitch_px
+from hypergene.st.pitch import nearest_pitch_px
 
 
 def lattice(rows: int, columns: int, first_row: int = 0, first_column: int = 0):
@@ -88,3 +89,23 @@ def test_a_square_lattice_with_integer_columns_is_not_visium():
 def test_spots_on_one_point_have_no_pitch():
     row, column = lattice(8, 8)
     assert visium_pitch_px(row, column, np.ones((64, 2))) is None
+
+
+@given(seed=st.integers(0, 1000), angle=st.floats(-np.pi, np.pi), mirrored=st.booleans())
+def test_the_pitch_of_spots_printed_askew_is_that_of_the_array(seed, angle, mirrored):
+    row, column = (grid.ravel().astype(np.int32) for grid in np.mgrid[5:20, 3:18])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    square = np.column_stack([column, row]) * [-290 if mirrored else 290, 290] @ turn.T
+    xy_px = square + np.random.default_rng(seed).normal(0, 15, square.shape)
+    assert square_lattice_pitch_px(row, column, xy_px) == pytest.approx(290, rel=0.01)
+    assert nearest_pitch_px(xy_px) < 0.98 * 290
+    assert visium_pitch_px(row, column, xy_px) is None
+
+
+def test_a_hexagon_is_no_square_lattice_and_scattered_spots_are_none():
+    row, column = lattice(8, 8)
+    assert square_lattice_pitch_px(row, column, places(row, column, 100)) is None
+    xy_px = np.random.default_rng(0).uniform(0, 1000, (64, 2))
+    assert square_lattice_pitch_px(row, column, xy_px) is None
+    unknown = np.full(64, -1, np.int32)
+    assert square_lattice_pitch_px(unknown, unknown, places(row, column, 100)) is None
