@@ -60,6 +60,10 @@ class DataError(HypergeneError):
     """Spatial transcriptomics data that are missing, malformed or not counts."""
 
 
+class NotCountsError(DataError):
+    """Values where counts are needed that are none: normalised, scaled or fractional."""
+
+
 class ModelError(HypergeneError):
     """A model that is unknown, incomplete, or not what its configuration says."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from scipy import sparse
 MIN_SHARE = 0.10
 HVG_SIZES = (50, 250)
 
-Log = npt.ArrayLike | sparse.spmatrix
+Log: TypeAlias = npt.ArrayLike | sparse.spmatrix
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, NotCountsError
 
 TARGET_TOTAL = 10_000
 UNITS = "ln(1 + counts per 10,000), scaled over all genes measured in the spot"
@@ -147,9 +147,11 @@ def check_counts(counts: npt.ArrayLike | sparse.spmatrix, source: str) -> sparse
 
     Raises
     ------
+    NotCountsError
+        Negative or fractional values; what they look like is said.
     DataError
-        NaN, infinite, negative, fractional (saying what they look like) or beyond 32 bits; not
-        numbers at all; or a sparse matrix whose indices point outside it.
+        NaN, infinite or beyond 32 bits; not numbers at all; or a sparse matrix whose indices point
+        outside it.
     """
     matrix = _csr(counts, source)
     values = matrix.data
@@ -160,13 +162,13 @@ def check_counts(counts: npt.ArrayLike | sparse.spmatrix, source: str) -> sparse
             hint="Give raw counts, 0 where nothing was counted.",
         )
     if values.size and values.min() < 0:
-        raise DataError(
+        raise NotCountsError(
             f"{source} holds negative values ({values.min():g} is the smallest): they look like "
             f"{kind_of_values(matrix).text}.",
             hint="Give raw counts, not scaled or centred values.",
         )
     if values.dtype.kind == "f" and (fractional := values != np.rint(values)).any():
-        raise DataError(
+        raise NotCountsError(
             f"{source} holds values that are not integers ({values[fractional][0]:g}): they look "
             f"like {kind_of_values(matrix).text}.",
             hint="Give raw counts, not normalised or log values.",

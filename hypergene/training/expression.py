@@ -185,4 +185,4 @@ def dense_blocks(table: sparse.csr_matrix | Floats, rows: int = _ROWS) -> Iterat
     """Yield a table (n, genes) in dense blocks of rows, so that large sections fit."""
     for start in range(0, table.shape[0], rows):
         block = table[start : start + rows]
-        yield block.toarray() if sparse.issparse(block) else block
+        yield block if isinstance(block, np.ndarray) else block.toarray()

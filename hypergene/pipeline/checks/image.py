@@ -31,7 +31,8 @@ _COPIES = {
 _COARSE_MPP = 2.0
 #: µm per px that a histology image can have.
 _PLAUSIBLE_MPP = (0.05, 5.0)
-#: Two resolutions that differ by more contradict each other; by `_FAR_APART` training on it would be wrong.
+#: Two resolutions that differ by more contradict each other; beyond `_FAR_APART` nothing can be
+#: learned at the wrong one.
 _DISAGREE, _FAR_APART = 0.05, 0.25
 #: Spots that reach less far than this, as a share of width and height, are crowded in the corner.
 _CORNER = 1 / 3

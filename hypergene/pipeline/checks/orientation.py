@@ -25,7 +25,7 @@ from anndata import AnnData
 from scipy import ndimage, sparse, stats
 from scipy.spatial import cKDTree
 
-from hypergene.pipeline.checks.symmetry import IDENTITY, SYMMETRIES, Symmetry, about_centre
+from hypergene.pipeline.checks.symmetry import IDENTITY, SYMMETRIES, Symmetry
 from hypergene.pipeline.checks.verdict import Verdict
 from hypergene.slide import Slide, TissueMask
 
@@ -37,6 +37,8 @@ _STRIP = 512
 _SURROUNDINGS_UM = 650.0
 #: Spots smaller than `_SMALL_UM` are pooled to squares of `_POOLED_UM`, µm.
 _SMALL_UM, _POOLED_UM = 50.0, 100.0
+#: And so are more spots than this.
+_MOST_SPOTS = 20_000
 #: Fewer spots on tissue than this have no correlation worth the name.
 _FEWEST = 30
 
@@ -68,12 +70,15 @@ class Evidence:
         the spots on tissue; 0 where there are fewer than 30.
     spots
         Number of spots on tissue.
+    fix
+        What the symmetry does to the positions, as two assignments.
     """
 
     tissue_share: float
     umi_share: float
     correlation: float
     spots: int
+    fix: str
 
     @property
     def score(self) -> float:
@@ -161,7 +166,7 @@ def check_orientation(
     xy_px = np.asarray(adata.obsm["spatial"], np.float64)
     counts = adata.obs["total_counts"].to_numpy(np.float64)
     mpp = np.array([slide.mpp.x, slide.mpp.y])
-    if diameter_um < _SMALL_UM:
+    if diameter_um < _SMALL_UM or len(xy_px) > _MOST_SPOTS:
         xy_px, counts = _pooled(xy_px, counts, _POOLED_UM / mpp)
         diameter_um, shape = _POOLED_UM, "square"
     evidence = weigh(
@@ -170,7 +175,7 @@ def check_orientation(
         slide.dimensions,
         near=neighbours(xy_px * mpp),
         tissue=lambda xy: mask.fraction(xy, diameter_um, slide.mpp, shape),
-        haematoxylin=_haematoxylin(slide, diameter_um, shape),
+        haematoxylin=haematoxylin_under(slide, diameter_um, shape),
     )
     return judge(sample, slide, evidence)
 
@@ -207,12 +212,12 @@ def weigh(
     """
     depth = np.log(counts)
     evidence = {}
+    middle = (xy_px.min(axis=0) + xy_px.max(axis=0)) / 2
     for symmetry in SYMMETRIES:
-        places = [symmetry.right(xy_px, (0, 0), dimensions_px)]
-        if symmetry is not IDENTITY:
-            places.append(about_centre(symmetry, xy_px))
+        shifts = [symmetry.within(dimensions_px), symmetry.about(middle)]
         found = []
-        for place in places:
+        for shift in shifts[:1] if symmetry is IDENTITY else shifts:
+            place = symmetry.right(xy_px, shift)
             on = tissue(place) >= _ON_TISSUE
             found.append(
                 Evidence(
@@ -220,6 +225,7 @@ def weigh(
                     umi_share=float(counts[on].sum() / counts.sum()),
                     correlation=_correlation(depth, haematoxylin(place), on, near),
                     spots=int(on.sum()),
+                    fix=symmetry.fix(shift),
                 )
             )
         evidence[symmetry.name] = max(found, key=lambda one: one.score)
@@ -289,7 +295,7 @@ def judge(sample: str, slide: Slide, evidence: dict[str, Evidence]) -> Orientati
         given=_figures(given), best=best.wrong, found=_figures(found), second=_figures(second)
     )
     if finding in ("wrong", "doubtful"):
-        verdicts.append(_turned(sample, slide, best, finding, sentence))
+        verdicts.append(_turned(sample, slide, best, found, finding, sentence))
     return Orientation(best.name, finding, sentence, evidence, verdicts)
 
 
@@ -308,11 +314,12 @@ def _figures(found: Evidence) -> str:
     )
 
 
-def _turned(sample: str, slide: Slide, best: Symmetry, finding: Finding, sentence: str) -> Verdict:
-    width, height = slide.dimensions
+def _turned(
+    sample: str, slide: Slide, best: Symmetry, found: Evidence, finding: Finding, sentence: str
+) -> Verdict:
     message = f"{sample}: its spots on {slide.path} are {sentence}."
-    fix = f"Take {best.fix(width, height)}, or the image as it was when the spots were placed."
-    if best.name == "swapped_axes":
+    fix = f"Take {found.fix}, or the image as it was when the spots were placed."
+    if found.fix == "x = pixel_y, y = pixel_x":
         fix = "pixel_x and pixel_y are swapped: exchange them (x is the pixel column, y the row)."
     if finding == "doubtful":
         fix = f"Look at the contact sheet; if it is so: {fix[0].lower()}{fix[1:]}"
@@ -336,8 +343,31 @@ def _correlation(
     return float(stats.spearmanr(*contrasts).statistic)
 
 
-def _haematoxylin(slide: Slide, diameter_um: float, shape: Literal["circle", "square"]) -> Place:
-    """Look up the mean haematoxylin over a square of the spot's area; 0 outside the slide."""
+def haematoxylin_under(
+    slide: Slide, diameter_um: float, shape: Literal["circle", "square"]
+) -> Place:
+    """Unmix the slide's dyes, to look up haematoxylin under spots.
+
+    Parameters
+    ----------
+    slide
+        An open slide; read once, at about 8 µm/px.
+    diameter_um
+        Diameter of a spot, or side of a square, µm.
+    shape
+        Its shape.
+
+    Returns
+    -------
+    callable
+        From positions, float (n, 2) level-0 px, to the mean dye over a square of the spot's area,
+        float (n,); 0 where the centre is outside the slide.
+
+    References
+    ----------
+    A. C. Ruifrok, D. A. Johnston, Quantification of histochemical staining by color deconvolution,
+    Analytical and Quantitative Cytology and Histology 23, 291-299, 2001.
+    """
     from skimage.color import rgb2hed
 
     full = np.array(slide.dimensions, np.float64)

@@ -11,7 +11,13 @@ import numpy as np
 from anndata import AnnData
 from PIL import Image
 
-from hypergene.errors import DataError, HypergeneError, ResolutionError, SlideError
+from hypergene.errors import (
+    DataError,
+    HypergeneError,
+    NotCountsError,
+    ResolutionError,
+    SlideError,
+)
 from hypergene.pipeline.checks.figures import figure_verdicts, off_tissue
 from hypergene.pipeline.checks.genes import GeneNames
 from hypergene.pipeline.checks.image import check_image
@@ -31,9 +37,6 @@ _log = logging.getLogger(__name__)
 
 #: The orientation of a sample whose image could be looked at, but says too little.
 NOT_ENOUGH = "not enough evidence"
-
-# How st.normalise.check_counts says what values are that are no counts, and nothing else.
-_NO_COUNTS = ("they look like", "has no raw counts")
 
 # How st.read says that the sheet's resolution contradicts the pitch.
 _OF_RESOLUTION = "the one given is used"
@@ -108,7 +111,7 @@ def _failed(sample: Sample, error: HypergeneError, mpp: float | None) -> Verdict
     elif isinstance(error, SlideError):
         missing = sample.slide is not None and not sample.slide.exists()
         code = "no_image" if missing else "unreadable_image"
-    elif any(phrase in error.message for phrase in _NO_COUNTS):
+    elif isinstance(error, NotCountsError):
         code = "normalised"
     fix = error.hint or "Copy or write the file again, or take the sample out of the sheet."
     return Verdict("fail", code, (sample.sample,), f"{sample.sample}: {error.message}", fix)

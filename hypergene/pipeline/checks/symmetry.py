@@ -1,17 +1,19 @@
 """The eight ways in which a square can lie on itself: how spots can lie wrongly on an image.
 
 A symmetry is named after what is wrong with the positions, and does what puts them right. All of
-them swap x and y or not, and then mirror x, y, both or none; turning by a quarter is a swap and one
-mirror. Seen on the screen, where y runs down, ``rotated_90`` are positions turned clockwise.
+them swap x and y or not, then mirror x, y, both or none, then shift; turning by a quarter is a swap
+and one mirror. Seen on the screen, where y runs down, ``rotated_90`` are positions turned
+clockwise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,15 @@ class Symmetry:
     mirrors_y: bool
     wrong: str
 
-    def right(
-        self, xy_px: npt.NDArray[np.float64], low: npt.ArrayLike, high: npt.ArrayLike
-    ) -> npt.NDArray[np.float64]:
-        """Put wrong positions right within a frame.
+    def right(self, xy_px: Points, shift_px: npt.ArrayLike) -> Points:
+        """Put wrong positions right.
 
         Parameters
         ----------
         xy_px
             Wrong positions (x, y), float (n, 2), px.
-        low, high
-            Left and top, right and bottom of the frame *after* the correction: (0, 0) and (width,
-            height) of the image that the positions should lie on.
+        shift_px
+            Added at the end, (x, y), px: from :meth:`within` or :meth:`about`.
 
         Returns
         -------
@@ -55,15 +54,25 @@ class Symmetry:
             float (n, 2).
         """
         turned = xy_px[:, ::-1] if self.swaps else xy_px
-        mirrored = np.asarray(low, np.float64) + np.asarray(high, np.float64) - turned
-        return np.where([self.mirrors_x, self.mirrors_y], mirrored, turned)
+        return turned * [1 - 2 * self.mirrors_x, 1 - 2 * self.mirrors_y] + np.asarray(shift_px)
 
-    def fix(self, width_px: int, height_px: int) -> str:
-        """Say how to put positions right on an image, as two assignments."""
-        x, y = ("pixel_y", "pixel_x") if self.swaps else ("pixel_x", "pixel_y")
-        x = f"{width_px} - {x}" if self.mirrors_x else x
-        y = f"{height_px} - {y}" if self.mirrors_y else y
-        return f"x = {x}, y = {y}"
+    def within(self, size_px: tuple[float, float]) -> Points:
+        """Return the shift that keeps positions within an image of this width and height, px."""
+        return np.array(size_px, np.float64) * [self.mirrors_x, self.mirrors_y]
+
+    def about(self, middle_px: Points) -> Points:
+        """Return the shift that leaves a point (x, y) where it is, px."""
+        return middle_px - self.right(middle_px[None], (0, 0))[0]
+
+    def fix(self, shift_px: Points) -> str:
+        """Say how to put positions right, as two assignments."""
+        names = ("pixel_y", "pixel_x") if self.swaps else ("pixel_x", "pixel_y")
+        mirrors = (self.mirrors_x, self.mirrors_y)
+        terms = []
+        for name, mirrored, shift in zip(names, mirrors, shift_px, strict=True):
+            moved = f"{name} {shift:+.0f}".replace("+", "+ ").replace("-", "- ")
+            terms.append(f"{shift:.0f} - {name}" if mirrored else moved if round(shift) else name)
+        return f"x = {terms[0]}, y = {terms[1]}"
 
 
 IDENTITY = Symmetry("identity", False, False, False, "as they should be")
@@ -77,17 +86,3 @@ SYMMETRIES = (
     Symmetry("rotated_270", True, True, False, "turned by 90° counter-clockwise"),
     Symmetry("anti_transposed", True, True, True, "mirrored in the other diagonal"),
 )
-
-
-def about_centre(symmetry: Symmetry, xy_px: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Put wrong positions right about the middle of their own bounding box.
-
-    Parameters
-    ----------
-    symmetry
-        What is wrong.
-    xy_px
-        float (n, 2), px.
-    """
-    middle = (xy_px.min(axis=0) + xy_px.max(axis=0)) / 2
-    return middle + symmetry.right(xy_px - middle, (0, 0), (0, 0))

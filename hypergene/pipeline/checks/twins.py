@@ -38,11 +38,10 @@ SAME_DEPTH = 0.94
 #: Share of the smaller sample's spots that are the same count for count; real pairs reach 0.00.
 SAME_COUNTS = 0.5
 #: Spots in common, and as a share of the smaller sample, without which nothing is said.
-_FEWEST, _COMMON = 20, 0.5
+_FEWEST, _COMMON = 24, 0.5
 
-_STARS = 24
-#: So many of the deepest spots must fall on deep ones; 13 of 24 do in the copies above.
-_MEETING = 9
+#: So many of the so many deepest spots must meet, at one of up to so many shifts of a symmetry.
+_STARS, _MEETING, _SHIFTS = 24, 9, 5
 _MOST_SPOTS = 20_000
 #: Bins closer than `_FINE_UM` are pooled to squares of `_POOLED_UM`, µm.
 _FINE_UM, _POOLED_UM = 50.0, 100.0
@@ -53,10 +52,9 @@ _MOST_PRINTS = 5_000
 #: A place (x, y) as one number, so that the difference of two numbers is their shift.
 _ROW = 1 << 24
 _TURNS = tuple(
-    np.array(turn)[list(order)]
+    np.diag(signs)[list(order)]
     for order in ((0, 1), (1, 0))
-    for turn in itertools.product((1, -1), repeat=2)
-    for turn in [np.diag(turn)]
+    for signs in itertools.product((1, -1), repeat=2)
 )
 
 
@@ -238,13 +236,17 @@ def same_slides(slides: Mapping[str, Path | None]) -> list[Verdict]:
 def _places(adata: AnnData) -> npt.NDArray[np.int64]:
     """Return column and row of each spot, counted in any origin; empty without a lattice."""
     array = adata.obs[["array_col", "array_row"]].to_numpy(np.int64)
-    pitch_um = (adata.uns["hypergene"].get("layout") or {}).get("pitch_um")
+    about = adata.uns["hypergene"]
+    layout = about.get("layout") or {}
+    pitch_um = layout.get("pitch_um")
     if (array >= 0).all():
         if pitch_um is None or pitch_um >= _FINE_UM:
             return array
         return np.floor((array + 0.5) * pitch_um / _POOLED_UM).astype(np.int64)
     xy_px = np.asarray(adata.obsm["spatial"], np.float64)
-    lattice, pitch_px = lattice_of(xy_px), adata.uns["hypergene"].get("pitch_px")
+    pitch_px, lattice = about.get("pitch_px"), layout.get("lattice", "given")
+    if lattice == "given":
+        lattice = lattice_of(xy_px)
     if lattice is None or not pitch_px:
         return np.empty((0, 2), np.int64)
     # Columns of a hexagonal lattice are half a pitch apart, as Visium counts them.
@@ -311,25 +313,21 @@ def _meetings(
     places : list of numpy.ndarray
         Places of the second sketch on the array of the first, by symmetry.
     """
-    chosen = [one.places[np.argsort(-one.rank, kind="stable")[:_STARS]] for one in sketches]
-    # Stars that are missing lie where no shift brings two of them together.
-    missing = _ROW * _ROW // 4 + np.random.default_rng(0).integers(_ROW * _ROW // 8, size=_STARS)
-    turned = np.empty((len(_TURNS), len(sketches), _STARS), np.int64)
-    for index, stars in enumerate(chosen):
-        for way, turn in enumerate(_TURNS):
-            turned[way, index] = np.resize(_numbers(stars @ turn), _STARS)
-            turned[way, index, len(stars) :] = missing[len(stars) :] * (index + 1)
+    stars = [one.places[np.argsort(-one.rank, kind="stable")[:_STARS]] for one in sketches]
+    turned = np.array([[_numbers(deepest @ turn) for deepest in stars] for turn in _TURNS])
     for first in range(len(sketches) - 1):
         shifts = turned[0, first][None, None, :, None] - turned[:, first + 1 :, None, :]
         shifts = np.sort(shifts.reshape(*shifts.shape[:2], -1), axis=2)
         often = shifts[..., _MEETING - 1 :] == shifts[..., : 1 - _MEETING]
-        for later in np.flatnonzero(often.any(axis=(0, 2))):
-            places = []
+        for later in map(int, np.flatnonzero(often.any(axis=(0, 2)))):
+            places: list[npt.NDArray[np.int64]] = []
+            second = sketches[first + 1 + later]
             for way in np.flatnonzero(often[:, later].any(axis=1)):
                 values, votes = np.unique(shifts[way, later], return_counts=True)
-                second = sketches[first + 1 + later]
-                places.append(_numbers(second.places @ _TURNS[way]) + values[votes.argmax()])
-            yield (first, first + 1 + int(later)), places
+                most = np.argsort(-votes, kind="stable")[:_SHIFTS]
+                there = _numbers(second.places @ _TURNS[way])
+                places += [there + values[i] for i in most if votes[i] >= _MEETING]
+            yield (first, first + 1 + later), places
 
 
 def _same_depth(
@@ -340,16 +338,18 @@ def _same_depth(
     order = np.argsort(own)
     own, rank = own[order], one.rank[order]
     needed = max(_FEWEST, _COMMON * min(len(one.places), len(other.places)))
-    best: tuple[int, float] | None = None
+    found: list[tuple[float, int]] = []
     for there in places:
         at = np.minimum(np.searchsorted(own, there), len(own) - 1)
         met = own[at] == there
-        if met.sum() < needed:
-            continue
-        ranks = rank[at[met]].astype(np.float64), other.rank[met].astype(np.float64)
-        if min(float(np.ptp(values)) for values in ranks) == 0:
-            continue
-        likeness = float(np.corrcoef(*ranks)[0, 1])
-        if likeness >= SAME_DEPTH and (best is None or likeness > best[1]):
-            best = int(met.sum()), likeness
-    return best
+        if (number := int(met.sum())) >= needed:
+            found.append((_correlation(rank[at[met]], other.rank[met]), number))
+    likeness, number = max(found, default=(0.0, 0))
+    return (number, likeness) if likeness >= SAME_DEPTH else None
+
+
+def _correlation(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Return Pearson's correlation; 0 if either does not vary."""
+    x, y = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (one, other))
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / spread if spread > 0 else 0.0

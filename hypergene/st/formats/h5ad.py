@@ -16,7 +16,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, NotCountsError
 from hypergene.st.formats.anndata_genes import Genes, read_genes
 from hypergene.st.formats.anndata_space import place_of_array, positions_px, read_space
 from hypergene.st.formats.anndata_store import Stored, open_stored, zarr_kind
@@ -182,17 +182,18 @@ def _find_counts(stored: Stored) -> tuple[sparse.csr_matrix, Genes, str]:
         key=lambda name: _OTHER_LAYERS.index(name.lower()),
     )
     places += [(f"layers/{name}", "var", f'layers["{name}"]') for name in known]
-    reasons = []
+    reasons: list[DataError] = []
     for key, frame, place in places:
         if not stored.has(key):
             continue
         counts = _counts_at(stored, key, frame, place)
         if not isinstance(counts, DataError):
             return *counts, place
-        reasons.append(counts.message)
-    raise DataError(
+        reasons.append(counts)
+    no_counts = any(isinstance(reason, NotCountsError) for reason in reasons)
+    raise (NotCountsError if no_counts else DataError)(
         f"{stored.name} has no raw counts: "
-        + (" ".join(reasons) or "it has no layers, raw or X of counts."),
+        + (" ".join(reason.message for reason in reasons) or "it has no layers, raw or X of counts."),
         hint='Put raw counts in layers["counts"].',
     )
 

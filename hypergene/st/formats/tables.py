@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
@@ -30,8 +29,9 @@ from hypergene.st.formats.tables_positions import (
 )
 from hypergene.st.genes import gene_table
 from hypergene.st.join import join_spots
+from hypergene.st.lattice import square_lattice_pitch_px, visium_pitch_px
 from hypergene.st.normalise import check_counts
-from hypergene.st.pitch import nearest_pitch_px, square_pitch_px
+from hypergene.st.pitch import nearest_pitch_px
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ def read(data: Path, spots: Path | None = None) -> AnnData:
         ``obs``: in_tissue, array_row, array_col; ``obsm["spatial"]``: (x, y) level-0 px;
         ``uns["hypergene"]``: counts_from (and what a row is), positions_from, dropped, pitch_px;
         features_left_out (HTSeq's own counters) if there are any, layout and platform if the
-        spots lie on a square array, spot_diameter_px if the positions give a radius.
+        spots lie on a square array (legacy ST) or on Visium's, spot_diameter_px if the positions
+        give a radius.
 
     Raises
     ------
@@ -136,31 +137,18 @@ def _gene_table(genes: list[str]) -> pd.DataFrame:
 
 
 def _measure(adata: AnnData, data: Path) -> None:
-    """Measure the pitch; a square array is legacy ST, and nothing is said of another."""
+    """Measure the pitch, and tell the platform if the spots lie as its array says."""
     about = adata.uns["hypergene"]
-    array_xy = adata.obs[["array_col", "array_row"]].to_numpy()
+    places = adata.obs["array_row"].to_numpy(), adata.obs["array_col"].to_numpy()
     xy_px = adata.obsm["spatial"]
-    if _is_square_array(array_xy, xy_px):
-        about |= {"layout": asdict(layout_named("st")), "platform": "st"}
-        _log.info("%s: a square array, taken for legacy ST (100 µm spots, 200 µm apart)", data)
-        pitch = square_pitch_px(array_xy, xy_px)
-    else:
-        pitch = nearest_pitch_px(xy_px)
-    if pitch is not None:
+    for name, measure in (("st", square_lattice_pitch_px), ("visium", visium_pitch_px)):
+        if (pitch := measure(*places, xy_px)) is not None:
+            layout = layout_named(name)
+            about |= {"layout": asdict(layout), "platform": name, "pitch_px": pitch}
+            _log.info(
+                "%s: its array is that of %s (spots of %g µm, %g µm apart)",
+                *(data, name, layout.diameter_um, layout.pitch_um),
+            )
+            return
+    if (pitch := nearest_pitch_px(xy_px)) is not None:
         about["pitch_px"] = pitch
-
-
-def _is_square_array(
-    array_xy: npt.NDArray[np.int32], xy_px: npt.NDArray[np.float64], tolerance: float = 0.1
-) -> bool:
-    """Tell whether steps along both axes of the array are as long, and at right angles.
-
-    They are the columns of A in ``xy_px = A @ array_xy + b`` (least squares): a rotation times the
-    pitch has two equal singular values.
-    """
-    centred = array_xy - array_xy.mean(axis=0)
-    if np.linalg.matrix_rank(centred) < 2:
-        return False
-    linear, *_ = np.linalg.lstsq(centred, xy_px - xy_px.mean(axis=0), rcond=None)
-    long, short = np.linalg.svd(linear, compute_uv=False)
-    return bool(long - short <= tolerance * long)

@@ -11,7 +11,8 @@ from layouts.made import IDS, MPP, SYMBOLS, made_section
 from hypergene.errors import DataError
 from hypergene.st import Sample, read_sample
 from hypergene.st.formats import tables
-from hypergene.st.formats.tables_positions import find_positions, spot_name
+from hypergene.st.formats.tables_positions import find_positions, read_positions, spot_name
+from hypergene.st.lattice import square_lattice_pitch_px
 
 SECTION = made_section("A1")
 
@@ -75,7 +76,7 @@ def test_what_was_found_is_said(layout, counts_from, positions_from, written, ca
     assert positions_from in about["positions_from"]
     assert about["counts_from"] in caplog.text
     assert about["positions_from"] in caplog.text
-    assert "taken for legacy ST (100 µm spots, 200 µm apart)" in caplog.text
+    assert "its array is that of st (spots of 100 µm, 200 µm apart)" in caplog.text
 
 
 def test_genes_are_known_by_symbol_identifier_or_both(written):
@@ -128,9 +129,10 @@ def test_any_names_will_do_and_no_layout_is_guessed_for_them(lab):
     assert not {"layout", "platform"} & set(adata.uns["hypergene"])
 
 
-def test_a_hexagonal_array_is_not_taken_for_legacy_st(lab):
+@pytest.mark.parametrize(("lower", "platform"), [(1, "visium"), (1.2, None)])
+def test_a_platform_is_said_only_if_the_spots_lie_on_its_array(lab, lower, platform):
     places = [(row, column) for row in range(4) for column in range(row % 2, 8, 2)]
-    rows = [f"b{i},{r},{c},{50 * c},{86.6 * r}" for i, (r, c) in enumerate(places)]
+    rows = [f"b{i},{r},{c},{50 * c},{r * 50 * 3**0.5 * lower}" for i, (r, c) in enumerate(places)]
     adata = read_sample(
         lab(
             "\n".join(["barcode,A", *(f"b{i},1" for i in range(len(places)))]),
@@ -138,7 +140,8 @@ def test_a_hexagonal_array_is_not_taken_for_legacy_st(lab):
         )
     )
     assert adata.obs["array_col"].tolist() == [column for _, column in places]
-    assert "layout" not in adata.uns["hypergene"]
+    assert adata.uns["hypergene"].get("platform") == platform
+    assert adata.uns["hypergene"].get("layout", {}).get("name") == platform
     assert adata.uns["hypergene"]["pitch_px"] == pytest.approx(100, rel=0.01)
 
 
@@ -243,9 +246,25 @@ def test_text_tables_are_recognised_by_name(tmp_path, name, known):
 
 
 def test_the_real_sections_read_the_same_as_tables(shared_data):
-    folder = shared_data / "her2st"
-    sample = Sample("C6", "C", None, folder / "ST-cnts" / "C6.tsv.gz", "her2st", None, None)
-    usual, plain = read_sample(sample), read_sample(replace(sample, format="tables"))
-    assert (plain.layers["counts"] != usual.layers["counts"]).nnz == 0
-    np.testing.assert_array_equal(plain.obsm["spatial"], usual.obsm["spatial"])
-    assert plain.uns["hypergene"]["layout"] == usual.uns["hypergene"]["layout"]
+    folder = shared_data / "her2st" / "ST-cnts"
+    for name in ("B4", "A1"):
+        usual = read_sample(
+            Sample(name, None, None, folder / f"{name}.tsv.gz", "her2st", None, None)
+        )
+        plain = read_sample(
+            Sample(name, None, None, folder / f"{name}.tsv.gz", "tables", None, None)
+        )
+        assert (plain.layers["counts"] != usual.layers["counts"]).nnz == 0
+        np.testing.assert_array_equal(plain.obsm["spatial"], usual.obsm["spatial"])
+        for key in ("layout", "platform", "pitch_px"):
+            assert plain.uns["hypergene"][key] == pytest.approx(usual.uns["hypergene"][key])
+
+
+def test_all_real_arrays_are_known_by_their_positions(shared_data):
+    paths = sorted((shared_data / "her2st" / "ST-spotfiles").glob("*_selection.tsv"))
+    assert len(paths) == 35
+    for path in paths:
+        frame = read_positions(path).frame
+        row, column = frame["array_row"].to_numpy(), frame["array_col"].to_numpy()
+        xy_px = frame[["pixel_x", "pixel_y"]].to_numpy()
+        assert square_lattice_pitch_px(row, column, xy_px) is not None, path.name
