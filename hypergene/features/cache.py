@@ -157,7 +157,7 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
 def array_fingerprint(array: NDArray[Any]) -> str:
     """Return the sha256 of an array's type, shape and values."""
     digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-    digest.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

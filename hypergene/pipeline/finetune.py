@@ -218,7 +218,7 @@ def _split(samples: str | Path | Sequence[Sample], options: FinetuneOptions) -> 
 
 
 def _counts_only(split: Split, recipe: Recipe) -> dict[str, tuple[Sample, ...]]:
-    """Samples without slide that serve each phase: none of a patient it holds out."""
+    """List samples without slide that serve each phase: none of a patient it holds out."""
     held_out = {"select": split.test + split.validation}
     if recipe.train.refit:
         held_out["refit"] = split.test

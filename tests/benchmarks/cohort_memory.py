@@ -98,15 +98,17 @@ def targets(sheet: Path) -> None:
 
 
 def measure(what: str, sheet: Path) -> None:
-    """Run one job in its own process; print its time and peak memory."""
+    """Run one job in its own process, which prints its time and peak memory."""
+    subprocess.run([sys.executable, __file__, "--job", what, "--sheet", sheet], check=True)
+
+
+def run(what: str, sheet: Path) -> None:
+    """Do one job; print the wall time and the peak resident memory of this process."""
     start = time.perf_counter()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    run = subprocess.run([sys.executable, __file__, "--job", what, "--sheet", sheet], check=True)
+    {"check": check, "targets": targets}[what](sheet)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    at_most = "" if peak > before else "at most "
-    print(f"{what} {sheet.stem:>4} sections: {seconds:6.0f} s, {at_most}{peak / 1e6:.2f} GB peak")
-    assert run.returncode == 0
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{what}, {sheet.stem} sections: {seconds:.0f} s, {peak_gb:.2f} GB peak", flush=True)
 
 
 def main() -> None:
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        {"check": check, "targets": targets}[options.job](options.sheet)
+        run(options.job, options.sheet)
         return
     sizes = sorted({max(1, options.sections // 10), options.sections})
     sheets = [write_cohort(options.folder, size) for size in sizes]

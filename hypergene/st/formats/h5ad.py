@@ -190,10 +190,10 @@ def _find_counts(stored: Stored) -> tuple[sparse.csr_matrix, Genes, str]:
         if not isinstance(counts, DataError):
             return *counts, place
         reasons.append(counts)
-    no_counts = any(isinstance(reason, NotCountsError) for reason in reasons)
-    raise (NotCountsError if no_counts else DataError)(
-        f"{stored.name} has no raw counts: "
-        + (" ".join(reason.message for reason in reasons) or "it has no layers, raw or X of counts."),
+    said = " ".join(reason.message for reason in reasons)
+    kind = NotCountsError if any(isinstance(r, NotCountsError) for r in reasons) else DataError
+    raise kind(
+        f"{stored.name} has no raw counts: {said or 'it has no layers, raw or X of counts.'}",
         hint='Put raw counts in layers["counts"].',
     )
 
