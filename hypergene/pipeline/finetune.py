@@ -150,7 +150,7 @@ def finetune(
     genes = choose_genes(data, recipe.genes, [sample.sample for sample in used])
     name = options.name or out.resolve().name
     config = configure(split, used, data, genes, recipe, name, counts_only[last])
-    expression = {name: Expression(data[name].tables, genes.columns[name]) for name in data}
+    expression = {name: data[name].expression(genes.columns[name]) for name in data}
     # What is held out chooses no gene set that it is scored on: not the validation its own either.
     select_sets, test_sets = (
         sets_to_score([expression[sample.sample] for sample in part], config.genes)
@@ -184,7 +184,7 @@ def finetune(
     }
 
     name = _run_name(config, recipe, split, sections, data, counts_only, options.seed)
-    run = _Run(config, recipe, select_sets, frozen, device, options.seed, out, name)
+    run = _Run(config, recipe, select_sets, frozen, device, options.seed, out, cache, name)
     model, best = run.train("select", train, more["select"], validation)
     if validation:
         measure_reliability(model, encode_sections(model, validation, device), device)
@@ -268,6 +268,7 @@ class _Run:
     device: torch.device
     seed: int
     out: Path
+    cache: ArrayCache
     name: str
 
     def train(
@@ -286,6 +287,8 @@ class _Run:
         targets = build_targets(
             [section.expression for section in train],
             self.config.head.modules,
+            self.recipe.targets,
+            self.cache,
             counts_only=counts_only,
             seed=self.seed,
         )
@@ -373,8 +376,7 @@ def _run_name(
                     "patient": sample.patient,
                     "slide": file_fingerprint(sample.slide),
                     "spots": array_fingerprint(sections[sample.sample].xy_um),
-                    "tables": data[sample.sample].fingerprint,
-                    "columns": array_fingerprint(sections[sample.sample].expression.columns),
+                    "expression": sections[sample.sample].expression.fingerprint,
                 }
                 for sample in getattr(split, part)
             ]

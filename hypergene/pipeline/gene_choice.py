@@ -75,7 +75,7 @@ def choose_genes(
     )
     for sentence in space.report:
         log.info("genes: %s", sentence)
-    moments = pooled_moments([Expression(data[name].tables, space.columns(name)) for name in used])
+    moments = pooled_moments([data[name].expression(space.columns(name)) for name in used])
     kept = _kept(space.genes, moments, choice)
     names = tuple(space.genes[gene] for gene in kept)
     ids = None if space.gene_ids is None else tuple(space.gene_ids[gene] for gene in kept)

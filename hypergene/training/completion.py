@@ -20,7 +20,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,10 +28,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hypergene.training.expression import Expression
 from hypergene.training.modules import ModuleFit
-
-if TYPE_CHECKING:
-    from hypergene.training.denoise import Expression
 
 log = logging.getLogger(__name__)
 

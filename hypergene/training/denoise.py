@@ -10,41 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, assert_never, cast
+from typing import Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from hypergene.training import expression
 from hypergene.training.completion import WIDTH, Completion, fit_completion
+from hypergene.training.expression import Expression
 from hypergene.training.modules import ModuleFit, fit_modules
 
 Floats = NDArray[np.float32]
 Kind = Literal["none", "modules", "neighbours", "completion"]
 
 _ROWS = 512
-
-
-class Expression(Protocol):
-    """What denoising asks of a section; tables are read when asked for, and let go of."""
-
-    @property
-    def name(self) -> str:
-        """Name of the section."""
-
-    @property
-    def measured(self) -> NDArray[np.bool_]:
-        """Which of the model's genes this section measured, (genes,)."""
-
-    def log(self) -> sparse.csr_matrix:
-        """Read log1p CP10k of the model's genes, float32 CSR (n, genes); 0 where not measured."""
-
-    def neighbours(self) -> sparse.csr_matrix:
-        """Return the (n, n) matrix that averages a spot and the measured spots of its first ring.
-
-        Its rows add up to 1.
-        """
 
 
 Denoiser = Callable[[Expression], Floats]
@@ -108,11 +87,11 @@ def fit_denoiser(
     if kind == "none":
         denoise: Denoiser = _as_measured
     elif kind == "modules":
-        denoise = partial(_on_modules, _modules(sections, rank, seed))
+        denoise = partial(_on_modules, fit_modules(sections, rank, seed=seed))
     elif kind == "neighbours":
         denoise = partial(_with_neighbours, own)
     elif kind == "completion":
-        completion = fit_completion(sections, _modules(sections, WIDTH, seed), seed=seed)
+        completion = fit_completion(sections, fit_modules(sections, WIDTH, seed=seed), seed=seed)
         denoise = partial(_completed, completion)
     else:
         assert_never(kind)
@@ -155,18 +134,6 @@ def _completed(completion: Completion, section: Expression) -> Floats:
     row, column = counted.row[has_count], counted.col[has_count]
     targets[row, column] = counted.data[has_count]
     return targets
-
-
-def _modules(sections: Sequence[Expression], modules: int, seed: int) -> ModuleFit:
-    """Gene modules of sections, whose `log` is of the model's genes already."""
-    slides = [
-        expression.Expression(
-            cast(expression.Tables, section),
-            np.where(section.measured, np.arange(len(section.measured)), -1),
-        )
-        for section in sections
-    ]
-    return fit_modules(slides, modules, read=lambda slide: slide.tables.log(), seed=seed)
 
 
 def _gene_means(sections: Sequence[Expression]) -> Floats:

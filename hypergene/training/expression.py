@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hypergene.features.cache import ArrayCache, Entry, array_fingerprint
+from hypergene.spots import rings
 from hypergene.st import Sample
+from hypergene.st.pitch import nearest_pitch_px
 
 CACHE_VERSION = 1
+NEXT_PITCH = 1.25
+"""Spots nearer than this many pitches are next to each other."""
+
 _ROWS = 1024
 
 Floats = NDArray[np.float32]
@@ -94,6 +99,25 @@ class Measured:
         """Return the number of spots."""
         return len(self.obs)
 
+    def neighbours(self) -> sparse.csr_matrix:
+        """Return the (n, n) matrix that averages a spot and the spots next to it.
+
+        These are the measured spots nearer than 1.25 pitches of the data's own lattice; the rows
+        add up to 1.
+        """
+        pitch = self.uns["hypergene"].get("pitch_px") or nearest_pitch_px(self.xy_px) or 1.0
+        return average_with(rings(self.xy_px, self.xy_px, (0.0, NEXT_PITCH * pitch))[0])
+
+    def expression(self, columns: NDArray[np.int64]) -> Expression:
+        """Return what this sample says of a model's genes, found in these columns."""
+        return Expression(
+            name=self.sample.sample,
+            tables=self.tables,
+            columns=columns,
+            fingerprint=f"{self.fingerprint}-{array_fingerprint(columns)[:16]}",
+            around=self.neighbours,
+        )
+
 
 def keep_measured(sample: Sample, adata: AnnData, cache: ArrayCache) -> Measured:
     """Put a sample's tables into the cache, so that its data can be let go of.
@@ -146,14 +170,23 @@ class Expression:
 
     Attributes
     ----------
+    name
+        Of the section.
     tables
         Counts and log1p CP10k over all genes measured.
     columns
         (genes,) int64: the model's genes in those tables, -1 = not measured in this section.
+    fingerprint
+        Of all this.
+    around
+        Gives the matrix of :meth:`neighbours`.
     """
 
+    name: str
     tables: Tables
     columns: NDArray[np.int64]
+    fingerprint: str
+    around: Callable[[], sparse.csr_matrix]
 
     @property
     def measured(self) -> NDArray[np.bool_]:
@@ -179,6 +212,29 @@ class Expression:
     def counts(self) -> sparse.csr_matrix:
         """Read the counts of all genes measured, integer CSR (n, all genes)."""
         return self.tables.counts()
+
+    def neighbours(self) -> sparse.csr_matrix:
+        """Return the (n, n) matrix that averages a spot and those next to it; rows add up to 1."""
+        return self.around()
+
+
+def average_with(mean_of_others: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Let each spot count as much as each of its neighbours.
+
+    Parameters
+    ----------
+    mean_of_others
+        (n, n): row i averages the neighbours of spot i, without itself; empty without any.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        (n, n): row i averages spot i and its neighbours.
+    """
+    count = np.diff(mean_of_others.indptr)
+    own = sparse.diags_array(1 / (1 + count)).tocsr()
+    others = sparse.diags_array(count / (1 + count)) @ mean_of_others
+    return sparse.csr_matrix(own + others)
 
 
 def dense_blocks(table: sparse.csr_matrix | Floats, rows: int = _ROWS) -> Iterator[Floats]:

@@ -59,7 +59,7 @@ def fit_modules(
     slides: Sequence[Expression],
     modules: int,
     *,
-    read: Read = Expression.log,
+    read: Read | None = None,
     seed: int = 0,
 ) -> ModuleFit:
     """Fit modules by principal components of slide-centred expression.
@@ -75,12 +75,12 @@ def fit_modules(
     modules
         How many; fewer are fitted (and the rest left empty) when spots or genes are fewer.
     read
-        How a slide's table (n, genes) is read; denoised tables go in here.
+        How a slide's table (n, genes) is read: denoised tables go in here; None = its log.
     seed
         Of the start of the iteration.
     """
-    cohort = _Cohort(slides, read)
-    genes = len(slides[0].columns)
+    cohort = _Cohort(slides, read or (lambda slide: slide.log()))
+    genes = len(slides[0].measured)
     rank = min(modules, cohort.spots - 1, genes - 1)
     directions, variance = _leading(cohort, genes, rank, np.random.default_rng(seed))
     loadings = np.zeros((modules, genes), np.float32)

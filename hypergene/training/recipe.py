@@ -55,6 +55,11 @@ class GeneChoice(Strict):
 class TargetChoice(Strict):
     """What is learnt of the training counts; what is tested is never touched."""
 
+    denoise: Literal["none", "modules", "neighbours", "completion"] = Field(
+        "none", description="what lends a training spot strength; tests are never denoised"
+    )
+    rank: int = Field(50, ge=1, description="modules: how many are kept")
+    own: Share = Field(0.5, description="neighbours: weight of the spot itself")
     counts_only: bool = Field(
         False, description="fit gene modules on samples without slide, too (other patients only)"
     )

@@ -22,7 +22,7 @@ from hypergene.slide import Slide, find_tissue, read_tiles
 from hypergene.spots import Layout, Spots, rings
 from hypergene.st import check_inside, open_image
 from hypergene.training.augment import MARGIN
-from hypergene.training.expression import Expression, Measured
+from hypergene.training.expression import Expression, Measured, average_with
 
 log = logging.getLogger(__name__)
 
@@ -170,18 +170,15 @@ def prepare_section(
         for warning in slide.warnings:
             log.warning("%s: %s", slide.path.name, warning)
     near = rings(spots.xy_um, spots.xy_um, (0.0, config.ring_edges_um[1]))[0]
-    count = np.diff(near.indptr)
-    own = sparse.diags_array(1 / (1 + count)).tocsr()
-    others = sparse.diags_array(count / (1 + count)) @ near
     return Section(
         name=sample.sample,
         patient=sample.patient,
         xy_um=spots.xy_um,
-        expression=Expression(measured.tables, columns),
+        expression=measured.expression(columns),
         log_depth=np.log(measured.obs["total_counts"].to_numpy(np.float64)),
         context_xy_um=context.xy_um,
         rings=tuple(rings(spots.xy_um, context.xy_um, config.ring_edges_um)),
-        neighbours=sparse.csr_matrix(own + others),
+        neighbours=average_with(near),
         images=images,
     )
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hypergene.training.expression import Expression
-from hypergene.training.modules import ModuleFit, fit_modules
+from hypergene.features.cache import ArrayCache
+from hypergene.training.denoise import Denoiser, fit_denoiser
+from hypergene.training.expression import CACHE_VERSION, Expression
+from hypergene.training.modules import ModuleFit, Read, fit_modules
+from hypergene.training.recipe import TargetChoice
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,8 @@ class Targets:
 def build_targets(
     slides: Sequence[Expression],
     modules: int,
+    choice: TargetChoice,
+    cache: ArrayCache,
     *,
     counts_only: Sequence[Expression] = (),
     seed: int = 0,
@@ -40,13 +46,46 @@ def build_targets(
     Parameters
     ----------
     slides
-        Expression of the training slides.
+        Expression of the training slides: never of one that is tested, or chosen by.
     modules
         How many modules.
+    choice
+        The recipe's ``[targets]``.
+    cache
+        Where denoised tables are kept.
     counts_only
         Expression of more slides of the training cohort, of which there is no image.
     seed
         Of everything random.
     """
-    fit = fit_modules([*slides, *counts_only], modules, seed=seed)
-    return Targets(fit, [fit.scores(slide.log(), slide.measured) for slide in slides])
+    cohort = [*slides, *counts_only]
+    read = _reader(cohort, choice, cache, seed)
+    fit = fit_modules(cohort, modules, read=read, seed=seed)
+    return Targets(fit, [fit.scores(read(slide), slide.measured) for slide in slides])
+
+
+def _reader(
+    cohort: Sequence[Expression], choice: TargetChoice, cache: ArrayCache, seed: int
+) -> Read:
+    """Say how a slide's table is read: as measured, or denoised once and from the cache then."""
+    if choice.denoise == "none":
+        return Expression.log
+    denoise = fit_denoiser(choice.denoise, cohort, seed=seed, rank=choice.rank, own=choice.own)
+    key = {
+        "what": "denoised",
+        "version": CACHE_VERSION,
+        "choice": choice.model_dump(mode="json", exclude={"counts_only"}),
+        "seed": seed,
+        "cohort": [slide.fingerprint for slide in cohort],
+    }
+    entries = {
+        slide.fingerprint: cache.get(
+            key | {"slide": slide.fingerprint}, partial(_denoised, denoise, slide)
+        )
+        for slide in cohort
+    }
+    return lambda slide: entries[slide.fingerprint].mapped("log")
+
+
+def _denoised(denoise: Denoiser, slide: Expression) -> dict[str, NDArray[np.float32]]:
+    return {"log": denoise(slide)}

@@ -83,8 +83,8 @@ def targets(sheet: Path) -> None:
     from hypergene.features.cache import ArrayCache
     from hypergene.pipeline.gene_choice import choose_genes
     from hypergene.st import read_sample, read_samples
-    from hypergene.training.expression import Expression, keep_measured
-    from hypergene.training.recipe import GeneChoice
+    from hypergene.training.expression import keep_measured
+    from hypergene.training.recipe import GeneChoice, TargetChoice
     from hypergene.training.targets import build_targets
 
     samples = read_samples(sheet)
@@ -92,8 +92,8 @@ def targets(sheet: Path) -> None:
         cache = ArrayCache(Path(folder))
         data = {s.sample: keep_measured(s, read_sample(s), cache) for s in samples}
         genes = choose_genes(data, GeneChoice())
-        expression = [Expression(data[name].tables, genes.columns[name]) for name in data]
-        built = build_targets(expression, 50)
+        expression = [data[name].expression(genes.columns[name]) for name in data]
+        built = build_targets(expression, 50, TargetChoice(), cache)
     print(len(built.scores), "sections scored on", len(genes.names), "genes")
 
 

@@ -309,6 +309,53 @@ def test_without_refitting_the_validation_sample_is_not_learnt(
     assert course["loss"].tolist() == same["loss"].tolist()
 
 
+def with_counts_alone(cohort: Any, **patients: str) -> Path:
+    """Add samples without a slide to the sheet: name -> patient; counts are A1's, thinned."""
+    lines = cohort.sheet.read_text().splitlines()
+    table = pd.read_csv(cohort.counts("A1"), sep="\t", index_col=0)
+    for seed, (name, patient) in enumerate(patients.items()):
+        thinned = np.random.default_rng(seed).binomial(table.to_numpy(), 0.7)
+        pd.DataFrame(thinned, table.index, table.columns).to_csv(cohort.counts(name), sep="\t")
+        places = cohort.folder / "ST-spotfiles"
+        shutil.copy(places / "A1_selection.tsv", places / f"{name}_selection.tsv")
+        lines.append(f"{name},{patient},,ST-cnts/{name}.tsv,her2st,")
+    cohort.sheet.write_text("\n".join(lines) + "\n")
+    return cohort.sheet
+
+
+def test_counts_without_a_slide_serve_gene_modules_if_nobody_held_out_is_in_them(
+    train: Callable[..., Run], trained: Run, own_cohort: Any, tmp_path: Path
+) -> None:
+    sheet = with_counts_alone(own_cohort, C1="C", B3="B")
+    # By default they are not even read.
+    plain = train(tmp_path / "plain" / "mine", sheet)
+    assert_identical(trained, plain)
+    own_cohort.counts("B3").write_text("of the patient who is tested: never read\n")
+    run = train(tmp_path / "mine", sheet, set=("targets.counts_only=true",), epochs=2)
+    assert read_config(run.model).provenance.counts_of == ("C1",)
+    assert "counts of C1" in (run.model / "README.md").read_text()
+    loadings = "modules_to_genes.loadings"
+    assert not np.allclose(run.weights()[loadings], trained.weights()[loadings])
+
+
+@pytest.mark.parametrize("kind", ["neighbours", "completion"])
+def test_denoised_targets_train_and_scores_are_those_of_what_was_measured(
+    train: Callable[..., Run], tiny_cohort: Any, tmp_path: Path, kind: str
+) -> None:
+    run = train(tmp_path / "mine", set=(f"targets.denoise={kind}",), epochs=2)
+    adata = predict(
+        tiny_cohort.folder / "ST-imgs/B/B2/he.png",
+        model=run.model,
+        coords=tiny_cohort.folder / "ST-spotfiles/B2_selection.tsv",
+        mpp=4.0,
+    )
+    counts = pd.read_csv(tiny_cohort.counts(TEST), sep="\t", index_col=0).to_numpy()
+    truth = np.log1p(1e4 * counts / counts.sum(1, keepdims=True))
+    pearson = [np.corrcoef(truth[:, gene], adata.X[:, gene])[0, 1] for gene in range(20)]
+    scores = pd.read_csv(run.folder / "genes-B2.csv", index_col="gene")
+    np.testing.assert_allclose(pearson, scores["pearson"], atol=1e-4)
+
+
 # What is refused
 
 

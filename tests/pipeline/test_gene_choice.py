@@ -123,8 +123,7 @@ def test_identifiers_match_what_symbols_would_not(make_measured) -> None:
 
 def test_empty_gene_sets_are_left_out(make_measured: Callable[..., Measured]) -> None:
     def one(values: np.ndarray, columns: list[int]) -> list[Expression]:
-        measured = make_measured(["a", "b"], values)
-        return [Expression(measured.tables, np.array(columns))]
+        return [make_measured(["a", "b"], values).expression(np.array(columns))]
 
     rare = np.ones((20, 2))
     rare[1:] = 0

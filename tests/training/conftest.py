@@ -63,7 +63,13 @@ def in_memory(log: Any, counts: Any = None, columns: Any = None) -> Expression:
     table = sparse.csr_matrix(np.asarray(log, np.float32))
     counts = sparse.csr_matrix(table.shape, dtype=np.int32) if counts is None else counts
     tables = InMemory(table, counts)
-    return Expression(tables, np.arange(table.shape[1]) if columns is None else np.asarray(columns))
+    return Expression(
+        name="made",
+        tables=tables,
+        columns=np.arange(table.shape[1]) if columns is None else np.asarray(columns),
+        fingerprint="made",
+        around=lambda: sparse.eye_array(table.shape[0], format="csr"),
+    )
 
 
 @pytest.fixture

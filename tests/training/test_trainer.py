@@ -9,9 +9,10 @@ import torch
 
 from hypergene.errors import HypergeneError
 from hypergene.model.config import ModelConfig
+from hypergene.features.cache import ArrayCache
 from hypergene.model.network import HyperGene
 from hypergene.training import trainer as trainer_module
-from hypergene.training.recipe import Recipe, load_recipe
+from hypergene.training.recipe import Recipe, TargetChoice, load_recipe
 from hypergene.training.section import Section
 from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Trainer, parameter_groups
@@ -41,7 +42,12 @@ def make_trainer(
     ) -> Trainer:
         torch.manual_seed(0)
         train = [make_section("A1", "A", 1), make_section("B1", "B", 2, offset=1.0)]
-        targets = build_targets([section.expression for section in train], config.head.modules)
+        targets = build_targets(
+            [section.expression for section in train],
+            config.head.modules,
+            TargetChoice(),
+            ArrayCache(tmp_path / "cache"),
+        )
         return Trainer(
             HyperGene(config),
             recipe(*overrides),
