@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from hypergene.errors import OutputError
 
 _SAMPLES = 16
 _SAMPLE_BYTES = 1 << 17
+_SPARE_BYTES = 1 << 20
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -162,6 +165,10 @@ def array_fingerprint(array: NDArray[Any]) -> str:
 
 
 def _write(path: Path, arrays: Arrays, key: str) -> None:
+    # HDF5 cannot close a file that it fails to write, and takes the interpreter down at exit.
+    needed = sum(array.nbytes for array in arrays.values()) + _SPARE_BYTES
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for left in path.parent.glob(f".{path.stem}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.h5")

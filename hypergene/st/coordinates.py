@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hypergene.errors import SpotsError, UsageError
+from hypergene.errors import DataError, SpotsError, UsageError
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.spots.layout import Shape
+from hypergene.st.formats.anndata_store import open_stored
 from hypergene.st.table import Table, read_table
 
 _log = logging.getLogger(__name__)
-
-_NEEDED = ("obs", "obsm/spatial", "uns/hypergene/layout")
 
 
 def read_coords(path: str | os.PathLike[str], *, layout: Layout, mpp: tuple[float, float]) -> Spots:
@@ -121,44 +119,33 @@ def _from_table(table: Table, layout: Layout, mpp: tuple[float, float]) -> Spots
 
 def _from_anndata(path: Path, layout: Layout, mpp: tuple[float, float]) -> Spots:
     """Read only what is needed: the expression of a prediction may be gigabytes."""
-    import h5py
-    import zarr
-    from anndata.io import read_elem
-
     try:
-        is_h5ad = path.suffix.lower() == ".h5ad"
-        with h5py.File(path, "r") if is_h5ad else nullcontext(zarr.open_group(path, mode="r")) as f:
-            found = {name: read_elem(f[name]) for name in _NEEDED if name in f}
-    except Exception as reason:  # a foreign file can fail anywhere in h5py, zarr and anndata
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
-        raise SpotsError(
-            f"{path} cannot be read as AnnData: {line}.", hint="Is it a whole .h5ad or .zarr?"
-        ) from None
-    if "obs" not in found or "obsm/spatial" not in found:
-        raise SpotsError(
-            f'{path} has no obsm["spatial"].',
-            hint="It must hold spot centres (x, y) in pixels of the full-resolution image.",
-        )
-    obs = found["obs"]
-    try:
-        xy_px = np.asarray(found["obsm/spatial"], dtype=np.float64)
-        row, column = (
-            np.asarray(obs[name], dtype=np.int32)
-            if name in obs
-            else np.full(len(obs), -1, dtype=np.int32)
-            for name in ("array_row", "array_col")
-        )
+        with open_stored(path) as stored:
+            if not (stored.has("obs") and stored.has("obsm/spatial")):
+                raise SpotsError(
+                    f'{path} has no obsm["spatial"].',
+                    hint="It must hold spot centres (x, y) in pixels of the full-resolution image.",
+                )
+            names = stored.names("obs").tolist()
+            unplaced = np.full(len(names), -1)
+            xy_px = np.asarray(stored.read("obsm/spatial", filled=True), dtype=np.float64)
+            known = stored.columns("obs")
+            row, column = (
+                np.asarray(stored.column("obs", name) if name in known else unplaced, np.int32)
+                for name in ("array_row", "array_col")
+            )
+            if stored.has("uns/hypergene/layout"):
+                layout = _stored_layout(path, stored.read("uns/hypergene/layout"))
+    except DataError as reason:
+        raise SpotsError(reason.message, hint=reason.hint) from None
     except (TypeError, ValueError):
         raise SpotsError(f"The coordinates in {path} are not all numbers.") from None
-    if xy_px.shape != (len(obs), 2):
+    if xy_px.shape != (len(names), 2):
         raise SpotsError(
-            f'obsm["spatial"] of {path} has shape {xy_px.shape}, not ({len(obs)}, 2).',
+            f'obsm["spatial"] of {path} has shape {xy_px.shape}, not ({len(names)}, 2).',
             hint="It must hold spot centres (x, y) in pixels.",
         )
-    stored = found.get("uns/hypergene/layout")
-    if stored is not None:
-        layout = _stored_layout(path, stored)
-    return _spots(path, xy_px, row, column, obs.index.astype(str).tolist(), layout, mpp)
+    return _spots(path, xy_px, row, column, names, layout, mpp)
 
 
 def _stored_layout(path: Path, stored: Mapping[str, Any]) -> Layout:

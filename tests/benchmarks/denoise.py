@@ -32,9 +32,8 @@ from hypergene.evaluation import gene_sets
 from hypergene.slide import open_slide, read_tiles
 from hypergene.spots import rings
 from hypergene.st import Sample, read_sample
-from hypergene.training import expression
 from hypergene.training.completion import WIDTH, fit_completion
-from hypergene.training.denoise import Denoiser, _modules, fit_denoiser
+from hypergene.training.denoise import Denoiser, fit_denoiser
 from hypergene.training.modules import fit_modules
 from hypergene.training.readout import fit_ridge
 
@@ -138,17 +137,15 @@ def predict(
     pooled = np.concatenate([s.features - s.features.mean(0) for s in train])
     axes = np.linalg.svd(pooled, full_matrices=False)[2][:components].T
     groups = np.repeat(np.arange(len(train)), [len(s.table) for s in train])
+    tables = {section.name: denoiser(section) for section in train}
     if head == "genes":
-        targets = [t - t.mean(0) for t in map(denoiser, train)]
-        out = np.eye(1)
+        targets = [table - table.mean(0) for table in tables.values()]
     else:
-        slides = [expression.Expression(s, np.arange(s.table.shape[1])) for s in train]
-        fit = fit_modules(slides, 50, read=lambda slide: denoiser(slide.tables))
-        targets = [fit.scores(denoiser(s), s.measured) for s in train]
-        out = fit.loadings
+        fit = fit_modules(train, 50, read=lambda section: tables[section.name])
+        targets = [fit.scores(table) for table in tables.values()]
     weight = fit_ridge(pooled @ axes, np.concatenate(targets).astype(np.float32), groups)
     found = (test.features - test.features.mean(0)) @ axes @ weight
-    return found if head == "genes" else found @ out
+    return found if head == "genes" else found @ fit.loadings
 
 
 def resampled_pearson(section: Section, prediction: np.ndarray) -> np.ndarray:
@@ -268,7 +265,7 @@ def by_neighbours(train: list[Section]) -> Callable:
 
 def by_modules(train: list[Section], rank: int) -> Callable:
     """Reconstruct each quarter of the genes from module scores of the other three quarters."""
-    loadings = _modules(train, rank, 0).loadings
+    loadings = fit_modules(train, rank).loadings
     hand = np.random.default_rng(1).permutation(loadings.shape[1]) % 4
 
     def predict(section: Section, mean: np.ndarray) -> np.ndarray:
@@ -284,7 +281,7 @@ def by_modules(train: list[Section], rank: int) -> Callable:
 
 
 def by_completion(train: list[Section]) -> Callable:
-    fitted = fit_completion(train, _modules(train, WIDTH, 0), seed=0)
+    fitted = fit_completion(train, fit_modules(train, WIDTH), seed=0)
     return lambda section, mean: fitted.predict(section)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -225,14 +227,18 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path):
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(
     cache: ArrayCache, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(file: h5py.File, *_: object, **__: object) -> None:
+    def fails(file: h5py.File, *_: object, **__: object) -> None:
         file.attrs["half"] = "written"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(h5py.File, "create_dataset", full)
-        with pytest.raises(OutputError, match="No space left"):
-            cache.get(KEY, Counted())
+    def full(_: object) -> SimpleNamespace:
+        return SimpleNamespace(free=1_000_000)
+
+    for owner, name, broken in ((h5py.File, "create_dataset", fails), (shutil, "disk_usage", full)):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, broken)
+            with pytest.raises(OutputError, match="No space left"):
+                cache.get(KEY, Counted())
     assert not [path for path in cache.folder.iterdir() if path.suffix != ".lock"]
     assert np.array_equal(get(cache, KEY, Counted()), Counted().array)
 
