@@ -15,7 +15,6 @@ and prints the wall time and peak resident memory of each, for a tenth of the se
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+from memory import peak_gb
 from PIL import Image
 from scipy import sparse
 
@@ -107,8 +107,7 @@ def run(what: str, sheet: Path) -> None:
     start = time.perf_counter()
     {"check": check, "targets": targets}[what](sheet)
     seconds = time.perf_counter() - start
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{what}, {sheet.stem} sections: {seconds:.0f} s, {peak_gb:.2f} GB peak", flush=True)
+    print(f"{what}, {sheet.stem} sections: {seconds:.0f} s, {peak_gb():.2f} GB peak", flush=True)
 
 
 def main() -> None:
