@@ -26,9 +26,9 @@ from scipy.interpolate import NearestNDInterpolator
 from scipy.signal import fftconvolve
 
 from hypergene.pipeline.checks import twins
+from hypergene.pipeline.checks.haematoxylin import haematoxylin_under
 from hypergene.pipeline.checks.orientation import (
     Orientation,
-    haematoxylin_under,
     judge,
     neighbours,
     weigh,

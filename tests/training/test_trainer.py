@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hypergene.errors import HypergeneError
-from hypergene.model.config import ModelConfig
 from hypergene.features.cache import ArrayCache
+from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.training import trainer as trainer_module
 from hypergene.training.recipe import Recipe, TargetChoice, load_recipe

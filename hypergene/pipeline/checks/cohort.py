@@ -184,7 +184,7 @@ def _counts_only(rows: Sequence[SampleRow]) -> list[Verdict]:
             names,
             f"{len(names)} sample{' has' if len(names) == 1 else 's have'} no image and serve"
             f"{'s' if len(names) == 1 else ''} the gene side only: {some(names)}.",
-            "Name the full-resolution image in the column 'slide' if there is one; for gene "
-            "modules the counts will do.",
+            "Name the full-resolution image in the column 'slide' if there is one (Space Ranger's "
+            "outs does not hold it); for gene modules the counts will do.",
         )
     ]

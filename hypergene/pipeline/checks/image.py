@@ -38,8 +38,8 @@ _DISAGREE, _FAR_APART = 0.05, 0.25
 _CORNER = 1 / 3
 #: A factor is named if it puts so many of the spots on tissue, and this much better than none.
 _ON_TISSUE, _GAIN = 0.8, 0.4
-#: A smaller share of spots outside is no matter of scale.
-_FEW_OUTSIDE = 0.05
+#: A smaller share of spots outside may as well be a shift, a crop or another section.
+_MOST_OUTSIDE = 0.5
 _FIXED = "Name the full-resolution image that the spots were placed on{size} in the column 'slide'"
 
 
@@ -93,7 +93,7 @@ class _Look:
         if not self.outside:
             coarse = self.by_pitch is not None and self.by_pitch > _COARSE_MPP
             return self._reduced(self.copy, None) if self.copy and coarse else None
-        if self.outside < _FEW_OUTSIDE or self._fits_swapped():
+        if self.outside < _MOST_OUTSIDE or self._fits_swapped():
             return None
         fit = Fit(self.slide, self.xy_px, self.counts)
         for name in ("hires", "lowres"):
