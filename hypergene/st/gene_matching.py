@@ -236,7 +236,8 @@ class _Read:
             },
             called={name: tuple(numbers) for name, numbers in called.items()},
             sentences=(
-                f"{_count(len(self.codes), 'sample')} measure {_count(len(keys), 'gene')}, matched "
+                f"{_count(len(self.codes), 'sample')} measure{'s' * (len(self.codes) == 1)} "
+                f"{_count(len(keys), 'gene')}, matched "
                 + (f"by symbol, since {reason}." if reason else "by Ensembl identifier."),
                 *sentences,
                 *_two_names(pairs, width, name_of, id_of, joined=not reason),
