@@ -309,6 +309,23 @@ def test_without_refitting_the_validation_sample_is_not_learnt(
     assert course["loss"].tolist() == same["loss"].tolist()
 
 
+def test_a_gene_that_some_sections_did_not_measure_is_learnt_from_the_others(
+    train: Callable[..., Run], own_cohort: Any, tmp_path: Path
+) -> None:
+    for sample, gene in (("A1", "KRT8"), (TEST, "ERBB2")):
+        path = own_cohort.counts(sample)
+        pd.read_csv(path, sep="\t", index_col=0).drop(columns=gene).to_csv(path, sep="\t")
+    short = train(tmp_path / "short" / "mine", own_cohort.sheet, epochs=2)
+    assert "KRT8" not in read_config(short.model).genes
+    run = train(tmp_path / "mine", own_cohort.sheet, set=("genes.space=union",), epochs=2)
+    model = load_model(run.model)
+    assert "KRT8" in model.config.genes
+    place = model.config.genes.index("KRT8")
+    assert model.modules_to_genes.loadings[:, place].abs().sum() > 0
+    scored = pd.read_csv(run.folder / f"genes-{TEST}.csv", index_col="gene").index
+    assert "KRT8" in scored and "ERBB2" not in scored  # what was not measured is not scored
+
+
 def with_counts_alone(cohort: Any, **patients: str) -> Path:
     """Add samples without a slide to the sheet: name -> patient; counts are A1's, thinned."""
     lines = cohort.sheet.read_text().splitlines()
