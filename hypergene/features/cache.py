@@ -195,8 +195,7 @@ def _whole_entry(path: Path) -> Entry | None:
         with h5py.File(path, "r") as file:
             expected = {name: str(dataset.attrs["sha256"]) for name, dataset in file.items()}
         whole = bool(expected) and all(
-            array_fingerprint(entry.mapped(name)) == checksum
-            for name, checksum in expected.items()
+            array_fingerprint(entry.mapped(name)) == checksum for name, checksum in expected.items()
         )
     except Exception:  # a damaged file can fail anywhere in h5py, or lie about where its arrays are
         return None

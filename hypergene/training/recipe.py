@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from hypergene.errors import UsageError
 from hypergene.model.config import (
-    EncoderConfig,
+    EncoderChoice,
     GeometryConfig,
     HeadConfig,
     LayoutConfig,
@@ -123,7 +123,7 @@ class Recipe(Strict):
     """All of it."""
 
     about: About = About()
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderChoice = EncoderChoice()
     layout: LayoutConfig | None = Field(None, description="None = that of the training samples")
     niche: NicheConfig = NicheConfig()
     geometry: GeometryConfig = GeometryConfig()
@@ -160,9 +160,11 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     if path is not None:
         source = str(path)
         values = _merged(values, _read_toml(path))
+    single: dict[str, Any] = {}
     for override in overrides:
         source = f"--set {override}"
-        values = _merged(values, _parse_override(override))
+        single = _joined(single, _parse_override(override))
+    values = _merged(values, single)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -204,10 +206,18 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested tables; ``encoder.arguments`` belong to one encoder and are replaced whole."""
-    merged = dict(base)
+    """Join two recipes; what was said of one encoder does not hold for another."""
+    old, new = (table.get("encoder") for table in (base, over))
+    if isinstance(old, dict) and isinstance(new, dict) and "name" in new:
+        base = base if new["name"] == old.get("name") else {**base, "encoder": {}}
+    return _joined(base, over)
+
+
+def _joined(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Join nested tables; ``encoder.arguments`` belong to one encoder and are replaced whole."""
+    joined = dict(base)
     for key, value in over.items():
-        old = merged.get(key)
+        old = joined.get(key)
         nested = isinstance(old, dict) and isinstance(value, dict) and key != "arguments"
-        merged[key] = _merged(old, value) if nested else value  # type: ignore[arg-type]
-    return merged
+        joined[key] = _joined(old, value) if nested else value  # type: ignore[arg-type]
+    return joined
