@@ -30,12 +30,14 @@ from hypergene.pipeline.options import as_tuple
 from hypergene.st import Sample, read_sample, read_samples
 from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
 from hypergene.training.expression import Expression, Measured, keep_measured
+from hypergene.training.lora import check_lora
 from hypergene.training.recipe import Recipe, load_recipe
 from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
 from hypergene.training.section import FrozenEncoder, Section, prepare_section
 from hypergene.training.splits import Split, split_samples
 from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Best, Trainer
+from hypergene.training.views import Views
 from hypergene.zoo import find_encoder, write_model
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,8 @@ def finetune(
     device = pick_device(options.device)
     split = _split(samples, options)
     _refuse_finished(out / "model", overwrite=options.overwrite)
+    if recipe.train.encoder == "lora":
+        check_lora()
     # Before any data are read: access to weights that nobody may use is a short story.
     found = find_encoder(recipe.encoder)
 
@@ -164,6 +168,7 @@ def finetune(
     is_frozen = recipe.train.encoder == "frozen"
     start = found.load() if is_frozen or found.weights is not None else None
     frozen = FrozenEncoder(start, device) if is_frozen and start is not None else None
+    views = Views(recipe.train.views, recipe.augment.rotate, recipe.augment.stain)
     sections = {
         sample.sample: prepare_section(
             data[sample.sample],
@@ -171,6 +176,7 @@ def finetune(
             config,
             cache,
             frozen=frozen,
+            views=views if sample in used else None,
             mpp=options.mpp,
             workers=options.workers,
         )

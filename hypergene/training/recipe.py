@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from hypergene.errors import UsageError
 from hypergene.model.config import (
@@ -102,10 +102,20 @@ class Augmentation(Strict):
     stain: float = Field(0.2, ge=0, description="jitter of the stains' strength (HED)")
 
 
+class Lora(Strict):
+    """Low-rank adapters beside the attention matrices of a vision transformer."""
+
+    rank: int = Field(8, ge=1, description="of the adapters")
+    alpha: Positive = Field(16.0, description="adapters are scaled by alpha / rank")
+    last_blocks: int = Field(11, ge=1, description="blocks adapted, counted from the last")
+
+
 class Optimisation(Strict):
     """Optimiser, batches and stopping."""
 
-    encoder: Literal["train", "frozen"] = "train"
+    encoder: Literal["train", "lora", "frozen"] = "train"
+    lora: Lora = Lora()
+    views: int = Field(1, ge=1, le=16, description="views of a spot that are kept, if frozen")
     epochs: int = Field(60, ge=1)
     slides_per_batch: int = Field(4, ge=1)
     spots_per_slide: int = Field(16, ge=2)
@@ -117,6 +127,12 @@ class Optimisation(Strict):
     assess_every: int = Field(10, ge=1, description="epochs between looks at the validation")
     patience: int = Field(4, ge=1, description="looks without a better one before stopping")
     refit: bool = Field(True, description="train again on all samples for the chosen epochs")
+
+    @model_validator(mode="after")
+    def _views_are_of_a_frozen_encoder(self) -> Optimisation:
+        if self.views > 1 and self.encoder != "frozen":
+            raise ValueError("views are kept of a frozen encoder only; others see new ones anyway")
+        return self
 
 
 class Recipe(Strict):
@@ -163,7 +179,7 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     single: dict[str, Any] = {}
     for override in overrides:
         source = f"--set {override}"
-        single = _joined(single, _parse_override(override))
+        single = _joined(single, _parse_override(override), whole=())
     values = _merged(values, single)
     try:
         return Recipe.model_validate(values)
@@ -213,11 +229,13 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return _joined(base, over)
 
 
-def _joined(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Join nested tables; ``encoder.arguments`` belong to one encoder and are replaced whole."""
+def _joined(
+    base: dict[str, Any], over: dict[str, Any], *, whole: tuple[str, ...] = ("arguments",)
+) -> dict[str, Any]:
+    """Join nested tables; ``encoder.arguments`` belong to one encoder and are replaced `whole`."""
     joined = dict(base)
     for key, value in over.items():
         old = joined.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict) and key != "arguments"
-        joined[key] = _joined(old, value) if nested else value  # type: ignore[arg-type]
+        nested = isinstance(old, dict) and isinstance(value, dict) and key not in whole
+        joined[key] = _joined(old, value, whole=whole) if nested else value  # type: ignore[arg-type]
     return joined
