@@ -289,7 +289,9 @@ class _Run:
         """Train a fresh model: until the validation is best, or as long as `best` says."""
         torch.manual_seed(self.seed)
         model = HyperGene(self.config)
-        if self.start is not None:  # of a frozen one, that which the cached features come from
+        if self.start is not None and self.recipe.train.encoder == "frozen":
+            model.encoder = self.start  # the very one that the cached features come from
+        elif self.start is not None:
             model.encoder.load_state_dict(self.start.state_dict())
         targets = build_targets(
             [section.expression for section in train],

@@ -106,7 +106,7 @@ class Lora(Strict):
     """Low-rank adapters beside the attention matrices of a vision transformer."""
 
     rank: int = Field(8, ge=1, description="of the adapters")
-    alpha: Positive = Field(16.0, description="adapters are scaled by alpha / rank")
+    alpha: int = Field(16, ge=1, description="adapters are scaled by alpha / rank")
     last_blocks: int = Field(11, ge=1, description="blocks adapted, counted from the last")
 
 

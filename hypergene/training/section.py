@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from dataclasses import asdict, dataclass
@@ -60,8 +61,10 @@ class FrozenEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all weights; taken once, since a foundation encoder has gigabytes."""
-        weights = [tensor.flatten().float() for tensor in self.encoder.state_dict().values()]
-        return array_fingerprint(torch.cat(weights).cpu().numpy())
+        digest = hashlib.sha256()
+        for weights in self.encoder.state_dict().values():
+            digest.update(array_fingerprint(weights.float().cpu().numpy()).encode())
+        return digest.hexdigest()
 
 
 class SectionFeatures(NamedTuple):

@@ -118,9 +118,11 @@ class Trainer:
         self.run_name, self.checkpoint, self.log = run, checkpoint, log
         self.generator = torch.Generator().manual_seed(seed)
         set_modules(self.model, targets.modules)
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        frozen = recipe.train.encoder == "frozen"
+        shared = {id(model.encoder): model.encoder} if frozen else {}
+        self.average = copy.deepcopy(self.model, shared).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=recipe.train.lr)
-        self.fixed = fixed_names(self.model, frozen=recipe.train.encoder == "frozen")
+        self.fixed = fixed_names(self.model, frozen=frozen)
         self.scores = targets.scores
         self.niche_scores = [
             (s.neighbours @ scores).astype(np.float32)

@@ -64,6 +64,35 @@ def known_encoders() -> dict[str, KnownEncoder]:
     return {name: KnownEncoder.model_validate(row) for name, row in tomllib.loads(text).items()}
 
 
+def encoder_table() -> str:
+    """Return the table of encoders as Markdown, as docs/encoders.md shows it."""
+    rules = {"class": "class", "class+mean": "class + mean"}
+    said = {"stated": "stated", "convention": "habit", "none": "none"}
+    lines = [
+        "| `encoder.name` | encoder | million weights | vector | crop, µm | tile, px | µm/px | "
+        "licence | gate | file | cite |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in known_encoders().items():
+        pooled = "class" if "vit" in row.architecture else "mean"
+        source = said.get(row.mpp_from, f"{10 / row.mpp:.0f}x")
+        cells = (
+            f"`{name}`",
+            f"[{row.title}](https://huggingface.co/{row.repository})",
+            f"{row.parameters:,.1f}",
+            rules.get(row.embedding, pooled),
+            f"{row.tile_um:g}",
+            f"{row.tile_px}",
+            f"{row.mpp:g} ({source})",
+            row.licence,
+            "yes" if row.gated else "no",
+            "not known" if row.file == "unknown" else f"`{row.file}`",
+            row.paper,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class FoundEncoder:
     """An encoder with nothing left to look up.

@@ -42,7 +42,7 @@ def fetch_file(repository: str, revision: str | None, name: str, *, what: str) -
     from huggingface_hub import hf_hub_download as download
     from huggingface_hub import hf_hub_url as url
 
-    with hub_errors(repository, revision, what=what):
+    with _hub_errors(repository, revision, name, what=what):
         try:
             # One question with a time limit: the download below asks a silent hub for minutes.
             asked = url(repository, name, revision=revision)
@@ -85,16 +85,8 @@ def page(repository: str) -> str:
 
 
 @contextmanager
-def hub_errors(repository: str, revision: str | None, *, what: str) -> Iterator[None]:
-    """Turn whatever the hub and the network raise into one sentence.
-
-    Parameters
-    ----------
-    repository, revision
-        What is asked for.
-    what
-        What it is, for messages.
-    """
+def _hub_errors(repository: str, revision: str | None, name: str, *, what: str) -> Iterator[None]:
+    """Turn whatever the hub and the network raise into one sentence."""
     from huggingface_hub import errors, get_token
 
     try:
@@ -109,7 +101,7 @@ def hub_errors(repository: str, revision: str | None, *, what: str) -> Iterator[
         raise _out_of_reach(repository, what) from error
     except errors.EntryNotFoundError as error:
         raise MissingFileError(
-            f"The {what} {repository} has no {WEIGHTS} on the hub, or no config.json.",
+            f"The {what} {repository} has no {name} on the hub.",
             hint=f"See {page(repository)}/tree/main for what it has.",
         ) from error
     except (

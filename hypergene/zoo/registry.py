@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hypergene.errors import ModelError
-from hypergene.zoo.hub import hub_errors
+from hypergene.zoo.hub import fetch_file
 
 DEFAULT_MODEL = "her2st-small"
 HUB_PREFIX = "hf-hub:"
@@ -66,12 +66,11 @@ def bundled_models() -> dict[str, Path]:
 
 
 def _from_hub(address: str) -> Path:
-    import huggingface_hub
-
     repository, _, revision = address.partition("@")
-    with hub_errors(repository, revision or None, what="model"):
-        return Path(
-            huggingface_hub.snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(MODEL_FILES)
-            )
-        )
+    config, weights, card = MODEL_FILES
+    folder = fetch_file(repository, revision or None, config, what="model").parent
+    # All files of the commit that the first one is of, whatever is pushed meanwhile.
+    fetch_file(repository, folder.name, weights, what="model")
+    with suppress(ModelError):  # a model is read without its card
+        fetch_file(repository, folder.name, card, what="model")
+    return folder

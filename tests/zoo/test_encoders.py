@@ -236,10 +236,10 @@ print(json.dumps(said | {"seconds": time.perf_counter() - start}))
 """
 
 
-def ask(name: str, environment: dict[str, str]) -> dict[str, Any]:
+def ask(name: str, environment: dict[str, str], code: str = ASK) -> dict[str, Any]:
     """Look a name up in a process of its own, for the hub's address is read when it is imported."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK, name],
+        [sys.executable, "-c", code, name],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -312,6 +312,14 @@ def test_access_is_checked_before_anything_is_fetched(hub: StandIn, tmp_path: Pa
     hub.asked.clear()
     assert "message" in ask("hf-hub:lab/pickle", hub.environment(tmp_path))
     assert not [line for line in hub.asked if line.startswith("GET") and "pytorch" in line]
+
+
+def test_a_silent_hub_is_given_up_on_for_models_too(hub: StandIn, tmp_path: Path):
+    code = ASK.replace("find_encoder(EncoderChoice(name=sys.argv[1]))", "find_model(sys.argv[1])")
+    code = code.replace("import find_encoder", "import find_model")
+    answer = ask("hf-hub:lab/silent", hub.environment(tmp_path), code)
+    assert "The model lab/silent is not cached and the hub cannot" in answer["message"]
+    assert answer["seconds"] < 10
 
 
 def test_out_of_reach_is_said_where_nothing_is_cached(hub: StandIn, tmp_path: Path):
