@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from hypergene.training.recipe import Recipe, load_recipe
+from hypergene.zoo import encoder_table, known_encoders
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RECIPES = Path(__file__).resolve().parent.parent / "hypergene" / "training" / "recipes"
@@ -65,6 +66,21 @@ def test_the_recipe_in_the_text_loads(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "mine.toml")
     assert recipe.train.encoder == "frozen"
     assert recipe.loss.hca.weight == recipe.loss.hea.weight == 0
+
+
+def test_the_table_of_encoders_is_that_of_the_program() -> None:
+    text = (DOCS / "encoders.md").read_text()
+    (shown,) = re.findall(r"<!-- table: .+? -->\n\n?(.*?)\n?\n?<!-- end of table -->", text, re.S)
+    assert shown == encoder_table()
+    assert len(shown.splitlines()) == 2 + len(known_encoders())
+
+
+def test_the_commands_about_encoders_are_of_a_recipe() -> None:
+    commands = re.findall(r"--set (\S+=\S+)", (DOCS / "encoders.md").read_text())
+    assert len(commands) > 4
+    for command in commands:
+        assert command.split("=")[1]
+        load_recipe(None, [command])
 
 
 @pytest.mark.filterwarnings("ignore")

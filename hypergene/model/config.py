@@ -37,30 +37,71 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Arguments = dict[str, int | float | str | bool | list[int]]
+Embedding = Literal["pooled", "class", "class+mean"]
+"""What of a network's output is the tile's vector.
+
+``pooled`` is what the network itself makes of a tile, ``class`` its class token, ``class+mean`` the
+class token and the mean of the patch tokens side by side, register tokens left out.
+"""
+
+
+def _shape_the_network(arguments: dict[str, Any] | None) -> dict[str, Any] | None:
+    refused = sorted(_NOT_THE_USERS & (arguments or {}).keys())
+    if refused:
+        raise ValueError(f"{', '.join(refused)} cannot be given; arguments shape the network")
+    return arguments
+
+
 class EncoderConfig(Strict):
-    """The image encoder and the crops it sees.
+    """The image encoder and the crops it sees, with nothing left to look up.
 
     A spot is encoded once per crop width; the vectors of all widths are joined into the spot's
     features, in the order given.
     """
 
-    name: str = Field("resnet10t", description="timm name, or hf-hub:org/name")
-    arguments: dict[str, int | float | str | bool | list[int]] = Field(
+    name: str = Field("resnet10t", description="as the recipe named it")
+    architecture: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_.]+$", description="the timm network; None = `name`"
+    )
+    arguments: Arguments = Field(
         default_factory=dict, description="keyword arguments of the timm constructor"
     )
-    pretrained: bool = Field(False, description="start from the published weights of `name`")
+    pretrained: bool = Field(False, description="training started from published weights")
+    source: str = Field("", description="where those came from: repository and commit, or file")
+    licence: str = Field("", description="of those weights, as far as it is known")
+    embedding: Embedding = "pooled"
     tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")
     tile_px: int = Field(112, ge=8, le=2048, description="crops are resampled to this width, px")
     mean: tuple[float, float, float] = Field((0.75, 0.60, 0.75), description="of RGB in 0..1")
     std: tuple[Positive, Positive, Positive] = Field((0.20, 0.20, 0.20), description="likewise")
 
-    @field_validator("arguments")
-    @classmethod
-    def _arguments_shape_the_network(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        refused = sorted(_NOT_THE_USERS & arguments.keys())
-        if refused:
-            raise ValueError(f"{', '.join(refused)} cannot be given; arguments shape the network")
-        return arguments
+    _arguments_shape_the_network = field_validator("arguments")(_shape_the_network)
+
+
+class EncoderChoice(Strict):
+    """The image encoder as a recipe asks for it; what is left out is the encoder's own.
+
+    :func:`hypergene.zoo.find_encoder` makes an :class:`EncoderConfig` of it.
+    """
+
+    name: str = Field(
+        "resnet10t", description="a foundation encoder, a timm name, or hf-hub:org/name@revision"
+    )
+    arguments: Arguments | None = Field(
+        None, description="keyword arguments of the timm constructor"
+    )
+    pretrained: bool | None = Field(
+        None, description="start from the published weights; None = unless it is a mere timm name"
+    )
+    weights: str | None = Field(None, description="a local safetensors file to start from instead")
+    embedding: Embedding | None = None
+    tile_um: tuple[Positive, ...] | None = Field(None, min_length=1, description="crop widths, µm")
+    tile_px: int | None = Field(None, ge=8, le=2048, description="size of the crops, px")
+    mean: tuple[float, float, float] | None = Field(None, description="of RGB in 0..1")
+    std: tuple[Positive, Positive, Positive] | None = Field(None, description="likewise")
+
+    _arguments_shape_the_network = field_validator("arguments")(_shape_the_network)
 
 
 class LayoutConfig(Strict):

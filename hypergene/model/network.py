@@ -76,8 +76,6 @@ class HyperGene(nn.Module):
     ----------
     config
         The model's configuration.
-    weights
-        Whether to start the encoder from published weights, if the configuration names some.
 
     Raises
     ------
@@ -85,10 +83,10 @@ class HyperGene(nn.Module):
         The image encoder cannot be made.
     """
 
-    def __init__(self, config: ModelConfig, *, weights: bool = False) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = TileEncoder(config.encoder, weights=weights)
+        self.encoder = TileEncoder(config.encoder)
         features, dim = self.encoder.features, config.geometry.dim
         modules, genes = config.head.modules, len(config.genes)
         self.project = nn.Sequential(

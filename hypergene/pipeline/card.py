@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from torch import nn
 
+from hypergene.model.config import EncoderConfig
 from hypergene.model.network import HyperGene
 from hypergene.training.recipe import Recipe
 from hypergene.training.reliability import RELIABLE_ABOVE
@@ -71,11 +72,13 @@ def _summary(model: HyperGene) -> str:
     config = model.config
     encoder, layout = config.encoder, config.layout
     widths = " and ".join(f"{um:g} µm" for um in encoder.tile_um)
-    pretrained = "started from published weights" if encoder.pretrained else "trained from scratch"
+    pretrained = "trained from scratch"
+    if encoder.pretrained:
+        pretrained = f"started from published weights ({encoder.source or encoder.name})"
     rows = {
         "tissue": config.provenance.tissue,
         "genes": f"{len(config.genes):,}",
-        "encoder": f"timm `{encoder.name}`, {_size(model.encoder)} parameters, {pretrained}",
+        "encoder": f"{_network(encoder)}, {_size(model.encoder)} parameters, {pretrained}",
         "sees": f"{widths} around a spot, at {encoder.tile_px} px",
         "own lattice": f"{layout.name}: {layout.diameter_um:g} µm spots, "
         f"{layout.pitch_um:g} µm apart",
@@ -83,7 +86,16 @@ def _summary(model: HyperGene) -> str:
         "licence": config.provenance.licence,
         "made with": f"hypergene {config.provenance.hypergene}",
     }
+    if encoder.licence:
+        # Whoever passes the folder on passes those weights on.
+        rows["licence"] += f"; the encoder's weights in this folder come from {encoder.source} and "
+        rows["licence"] += f"stay under their own: {encoder.licence}"
     return _table(["", ""], rows.items())
+
+
+def _network(encoder: EncoderConfig) -> str:
+    made_of = encoder.architecture
+    return f"`{encoder.name}`" + (f" (timm `{made_of}`)" if made_of else " of timm")
 
 
 def _data(model: HyperGene) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hypergene import __version__
 from hypergene.errors import DataError
-from hypergene.model.config import LayoutConfig, ModelConfig, Provenance
+from hypergene.model.config import EncoderConfig, LayoutConfig, ModelConfig, Provenance
 from hypergene.pipeline.gene_choice import ChosenGenes
 from hypergene.st import Sample
 from hypergene.training.expression import Measured
@@ -20,6 +20,7 @@ def configure(
     data: Mapping[str, Measured],
     genes: ChosenGenes,
     recipe: Recipe,
+    encoder: EncoderConfig,
     name: str,
     counts_of: Sequence[Sample] = (),
 ) -> ModelConfig:
@@ -37,6 +38,8 @@ def configure(
         The model's genes.
     recipe
         How the model is trained.
+    encoder
+        The image encoder that the recipe asks for.
     name
         The model's name.
     counts_of
@@ -60,7 +63,7 @@ def configure(
             validation=split.level,
             hypergene=__version__,
         ),
-        encoder=recipe.encoder,
+        encoder=encoder,
         layout=recipe.layout or _shared_layout(used, data),
         niche=recipe.niche,
         geometry=recipe.geometry,

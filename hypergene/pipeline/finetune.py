@@ -30,13 +30,15 @@ from hypergene.pipeline.options import as_tuple
 from hypergene.st import Sample, read_sample, read_samples
 from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
 from hypergene.training.expression import Expression, Measured, keep_measured
+from hypergene.training.lora import check_lora
 from hypergene.training.recipe import Recipe, load_recipe
 from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
 from hypergene.training.section import FrozenEncoder, Section, prepare_section
 from hypergene.training.splits import Split, split_samples
 from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Best, Trainer
-from hypergene.zoo import write_model
+from hypergene.training.views import Views
+from hypergene.zoo import find_encoder, write_model
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +144,10 @@ def finetune(
     device = pick_device(options.device)
     split = _split(samples, options)
     _refuse_finished(out / "model", overwrite=options.overwrite)
+    if recipe.train.encoder == "lora":
+        check_lora()
+    # Before any data are read: access to weights that nobody may use is a short story.
+    found = find_encoder(recipe.encoder)
 
     used, last = (split.learnt, "refit") if recipe.train.refit else (split.train, "select")
     counts_only = _counts_only(split, recipe)
@@ -149,7 +155,7 @@ def finetune(
     data = _read((*split.learnt, *split.test, *counts_only[last]), cache, out)
     genes = choose_genes(data, recipe.genes, [sample.sample for sample in used])
     name = options.name or out.resolve().name
-    config = configure(split, used, data, genes, recipe, name, counts_only[last])
+    config = configure(split, used, data, genes, recipe, found.config, name, counts_only[last])
     expression = {name: data[name].expression(genes.columns[name]) for name in data}
     # What is held out chooses no gene set that it is scored on: not the validation its own either.
     select_sets, test_sets = (
@@ -159,9 +165,10 @@ def finetune(
     if options.overwrite or not options.resume:
         _clear(out)
     torch.manual_seed(options.seed)
-    frozen = None
-    if recipe.train.encoder == "frozen":
-        frozen = FrozenEncoder(TileEncoder(config.encoder, weights=True), device)
+    is_frozen = recipe.train.encoder == "frozen"
+    start = found.load() if is_frozen or found.weights is not None else None
+    frozen = FrozenEncoder(start, device) if is_frozen and start is not None else None
+    views = Views(recipe.train.views, recipe.augment.rotate, recipe.augment.stain)
     sections = {
         sample.sample: prepare_section(
             data[sample.sample],
@@ -169,6 +176,7 @@ def finetune(
             config,
             cache,
             frozen=frozen,
+            views=views if sample in used else None,
             mpp=options.mpp,
             workers=options.workers,
         )
@@ -184,7 +192,7 @@ def finetune(
     }
 
     name = _run_name(config, recipe, split, sections, data, counts_only, options.seed)
-    run = _Run(config, recipe, select_sets, frozen, device, options.seed, out, cache, name)
+    run = _Run(config, recipe, select_sets, start, device, options.seed, out, cache, name)
     model, best = run.train("select", train, more["select"], validation)
     if validation:
         measure_reliability(model, encode_sections(model, validation, device), device)
@@ -264,7 +272,7 @@ class _Run:
     config: ModelConfig
     recipe: Recipe
     sets: GeneSets
-    frozen: FrozenEncoder | None
+    start: TileEncoder | None
     device: torch.device
     seed: int
     out: Path
@@ -281,9 +289,11 @@ class _Run:
     ) -> tuple[HyperGene, Best]:
         """Train a fresh model: until the validation is best, or as long as `best` says."""
         torch.manual_seed(self.seed)
-        model = HyperGene(self.config, weights=self.frozen is None)
-        if self.frozen is not None:  # the very encoder that the cached features come from
-            model.encoder.load_state_dict(self.frozen.encoder.state_dict())
+        model = HyperGene(self.config)
+        if self.start is not None and self.recipe.train.encoder == "frozen":
+            model.encoder = self.start  # the very one that the cached features come from
+        elif self.start is not None:
+            model.encoder.load_state_dict(self.start.state_dict())
         targets = build_targets(
             [section.expression for section in train],
             self.config.head.modules,

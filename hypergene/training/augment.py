@@ -48,16 +48,25 @@ def random_views(
 
 
 def jitter_stain(views: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Scale and shift the stains of (n, crops, 3, h, w) images in 0..255, alike for all crops.
+    """Change the stains of (n, crops, 3, h, w) images in 0..255 at random, alike for all crops."""
+    return restain(views, *draw_stain(len(views), strength, generator))
 
-    Each stain's optical density is multiplied by 1 ± 2 `strength` and shifted by ± `strength` / 2
-    (after Tellez et al. 2018, HED jitter).
+
+def draw_stain(n: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw how the stains of n spots change, (n, 3) float32 each.
+
+    Each stain's optical density is to be multiplied by 1 ± 2 `strength` and shifted by
+    ± `strength` / 2 (after Tellez et al. 2018, HED jitter).
     """
-    n = len(views)
+    factor = 1 + 2 * strength * _uniform((n, 3), generator)
+    return factor, 0.5 * strength * _uniform((n, 3), generator)
+
+
+def restain(views: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift the stains of (n, crops, 3, h, w) images in 0..255 by (n, 3) each."""
+    factor, shift = factor.to(views.device), shift.to(views.device)
     stains = torch.tensor(_STAINS, device=views.device)
     density = -((views.clamp(0, 255) + 1) / 256).log()
-    factor = 1 + 2 * strength * _uniform((n, 3), generator).to(views.device)
-    shift = 0.5 * strength * _uniform((n, 3), generator).to(views.device)
     # Unmix, change and mix again is one 3 x 3 matrix and one offset a spot.
     unmix = torch.linalg.inv(stains)
     mix = torch.einsum("ck,nk,kd->ncd", unmix, factor, stains)

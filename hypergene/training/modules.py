@@ -75,25 +75,32 @@ def fit_modules(
     modules
         How many; fewer are fitted (and the rest left empty) when spots or genes are fewer.
     read
-        How a slide's table (n, genes) is read: denoised tables go in here; None = its log.
+        How a slide's table (n, genes) is read: denoised tables go in here; None = its log. Mean
+        and residual variance are always those of what was measured.
     seed
         Of the start of the iteration.
     """
-    cohort = _Cohort(slides, read or (lambda slide: slide.log()))
+    cohort = _Cohort(slides, read or _as_measured)
+    # Denoised tables are too smooth, and may lie higher, than what will be measured again.
+    measured = cohort if read is None else _Cohort(slides, _as_measured)
     genes = len(slides[0].measured)
     rank = min(modules, cohort.spots - 1, genes - 1)
     directions, variance = _leading(cohort, genes, rank, np.random.default_rng(seed))
     loadings = np.zeros((modules, genes), np.float32)
     loadings[:rank] = directions.T * np.sqrt(variance / cohort.spots)[:, None]
     mean = np.divide(
-        cohort.means.sum(0), cohort.measured.sum(0), out=np.zeros(genes),
-        where=cohort.measured.any(0),
+        measured.means.sum(0), measured.measured.sum(0), out=np.zeros(genes),
+        where=measured.measured.any(0),
     ).astype(np.float32)  # fmt: skip
     if not cohort.measured.all():
         draft = ModuleFit(mean, loadings, np.ones(genes, np.float32))
         loadings = _refit(cohort, draft)
-    residual = (cohort.variance() - np.square(loadings).sum(0)).clip(1e-4)
+    residual = (measured.variance() - np.square(loadings).sum(0)).clip(1e-4)
     return ModuleFit(mean, loadings, residual.astype(np.float32))
+
+
+def _as_measured(slide: Expression) -> sparse.csr_matrix:
+    return slide.log()
 
 
 class _Cohort:

@@ -13,11 +13,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from hypergene.errors import UsageError
 from hypergene.model.config import (
-    EncoderConfig,
+    EncoderChoice,
     GeometryConfig,
     HeadConfig,
     LayoutConfig,
@@ -107,10 +107,20 @@ class Augmentation(Strict):
     stain: float = Field(0.2, ge=0, description="jitter of the stains' strength (HED)")
 
 
+class Lora(Strict):
+    """Low-rank adapters beside the attention matrices of a vision transformer."""
+
+    rank: int = Field(8, ge=1, description="of the adapters")
+    alpha: int = Field(16, ge=1, description="adapters are scaled by alpha / rank")
+    last_blocks: int = Field(11, ge=1, description="blocks adapted, counted from the last")
+
+
 class Optimisation(Strict):
     """Optimiser, batches and stopping."""
 
-    encoder: Literal["train", "frozen"] = "train"
+    encoder: Literal["train", "lora", "frozen"] = "train"
+    lora: Lora = Lora()
+    views: int = Field(1, ge=1, le=16, description="views of a spot that are kept, if frozen")
     epochs: int = Field(60, ge=1)
     slides_per_batch: int = Field(4, ge=1)
     spots_per_slide: int = Field(16, ge=2)
@@ -123,12 +133,18 @@ class Optimisation(Strict):
     patience: int = Field(4, ge=1, description="looks without a better one before stopping")
     refit: bool = Field(True, description="train again on all samples for the chosen epochs")
 
+    @model_validator(mode="after")
+    def _views_are_of_a_frozen_encoder(self) -> Optimisation:
+        if self.views > 1 and self.encoder != "frozen":
+            raise ValueError("views are kept of a frozen encoder only; others see new ones anyway")
+        return self
+
 
 class Recipe(Strict):
     """All of it."""
 
     about: About = About()
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderChoice = EncoderChoice()
     layout: LayoutConfig | None = Field(None, description="None = that of the training samples")
     niche: NicheConfig = NicheConfig()
     geometry: GeometryConfig = GeometryConfig()
@@ -165,9 +181,11 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     if path is not None:
         source = str(path)
         values = _merged(values, _read_toml(path))
+    single: dict[str, Any] = {}
     for override in overrides:
         source = f"--set {override}"
-        values = _merged(values, _parse_override(override))
+        single = _joined(single, _parse_override(override), whole=())
+    values = _merged(values, single)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -209,10 +227,20 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested tables; ``encoder.arguments`` belong to one encoder and are replaced whole."""
-    merged = dict(base)
+    """Join two recipes; what was said of one encoder does not hold for another."""
+    old, new = (table.get("encoder") for table in (base, over))
+    if isinstance(old, dict) and isinstance(new, dict) and "name" in new:
+        base = base if new["name"] == old.get("name") else {**base, "encoder": {}}
+    return _joined(base, over)
+
+
+def _joined(
+    base: dict[str, Any], over: dict[str, Any], *, whole: tuple[str, ...] = ("arguments",)
+) -> dict[str, Any]:
+    """Join nested tables; ``encoder.arguments`` belong to one encoder and are replaced `whole`."""
+    joined = dict(base)
     for key, value in over.items():
-        old = merged.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict) and key != "arguments"
-        merged[key] = _merged(old, value) if nested else value  # type: ignore[arg-type]
-    return merged
+        old = joined.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict) and key not in whole
+        joined[key] = _joined(old, value, whole=whole) if nested else value  # type: ignore[arg-type]
+    return joined

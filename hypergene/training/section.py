@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from hypergene.spots import Layout, Spots, rings
 from hypergene.st import check_inside, open_image
 from hypergene.training.augment import MARGIN
 from hypergene.training.expression import Expression, Measured, average_with
+from hypergene.training.views import Views, encode_views
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +61,38 @@ class FrozenEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all weights; taken once, since a foundation encoder has gigabytes."""
-        weights = [tensor.flatten().float() for tensor in self.encoder.state_dict().values()]
-        return array_fingerprint(torch.cat(weights).cpu().numpy())
+        digest = hashlib.sha256()
+        for weights in self.encoder.state_dict().values():
+            digest.update(array_fingerprint(weights.float().cpu().numpy()).encode())
+        return digest.hexdigest()
 
 
 class SectionFeatures(NamedTuple):
-    """Features of a section by a frozen encoder: (n, features) and (m, features) float32."""
+    """Features of a section by a frozen encoder, float32.
+
+    Attributes
+    ----------
+    spots
+        (n, features), of the tiles as they are: what prediction sees.
+    context
+        (m, features), of the context lattice.
+    views
+        (v, n, features), of v further views of the spots to train on; None = none.
+    """
 
     spots: NDArray[np.float32]
     context: NDArray[np.float32]
+    views: NDArray[np.float32] | None = None
+
+    def drawn(self, rows: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.float32]:
+        """Features (b, features) of spots, of a view drawn for each of them."""
+        features = np.array(self.spots[rows])
+        if self.views is not None:
+            number = torch.randint(len(self.views) + 1, (len(rows),), generator=generator)
+            view = number.numpy() - 1
+            other = view >= 0
+            features[other] = self.views[view[other], rows[other]]
+        return features
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +153,7 @@ def prepare_section(
     cache: ArrayCache,
     *,
     frozen: FrozenEncoder | None = None,
+    views: Views | None = None,
     mpp: float | None = None,
     workers: int = 2,
 ) -> Section:
@@ -146,6 +172,8 @@ def prepare_section(
         Where tiles or features are kept between runs.
     frozen
         An encoder that will not be trained: its features are kept, no tiles.
+    views
+        Views of the spots to keep beside the untouched one, with a frozen encoder.
     mpp
         Microns per pixel, where neither sample nor slide says.
     workers
@@ -167,6 +195,9 @@ def prepare_section(
         else:
             run = partial(_cached_features, cache, slide, frozen, config.encoder, workers)
             images = SectionFeatures(run(spots), run(context))
+            if views is not None and views.count > 1:
+                further = _cached_views(cache, slide, frozen, config.encoder, workers, spots, views)
+                images = images._replace(views=further)
         for warning in slide.warnings:
             log.warning("%s: %s", slide.path.name, warning)
     near = rings(spots.xy_um, spots.xy_um, (0.0, config.ring_edges_um[1]))[0]
@@ -233,8 +264,7 @@ def _cached_features(
     spots: Spots,
 ) -> NDArray[np.float32]:
     """Features (n, features) of a frozen encoder, from the cache or from the slide."""
-    key = _key("features", slide, spots, encoder=config.model_dump(mode="json"))
-    key |= {"weights": frozen.fingerprint}
+    key = _encoded_key("features", slide, spots, frozen, config)
 
     def compute() -> dict[str, NDArray[np.float32]]:
         encoding = encode_spots(
@@ -249,6 +279,37 @@ def _cached_features(
         return {"features": encoding.features}
 
     return cache.get(key, compute).mapped("features")
+
+
+def _cached_views(
+    cache: ArrayCache,
+    slide: Slide,
+    frozen: FrozenEncoder,
+    config: EncoderConfig,
+    workers: int,
+    spots: Spots,
+    views: Views,
+) -> NDArray[np.float32]:
+    """Features (v, n, features) of further views, from the cache or from the slide."""
+    key = _encoded_key("views", slide, spots, frozen, config) | {"views": asdict(views)}
+
+    def compute() -> dict[str, NDArray[np.float32]]:
+        encoder = frozen.encoder.to(frozen.device).eval()
+        encoded = encode_views(
+            slide, spots.xy_px, encoder, config, views, device=frozen.device, workers=workers
+        )
+        return {"views": encoded}
+
+    return cache.get(key, compute).mapped("views")
+
+
+def _encoded_key(
+    what: str, slide: Slide, spots: Spots, frozen: FrozenEncoder, config: EncoderConfig
+) -> dict[str, Any]:
+    """Everything that features depend on; not what the encoder is called, or where it lay."""
+    names = {"name", "source", "licence"}
+    network = config.model_dump(mode="json", exclude=names)
+    return _key(what, slide, spots, encoder=network) | {"weights": frozen.fingerprint}
 
 
 def _key(what: str, slide: Slide, spots: Spots, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypergene.features.cache import ArrayCache
-from hypergene.training.denoise import Denoiser, fit_denoiser
-from hypergene.training.expression import CACHE_VERSION, Expression
+from hypergene.training.denoise import DENOISE_VERSION, Denoiser, fit_denoiser
+from hypergene.training.expression import Expression
 from hypergene.training.modules import ModuleFit, Read, fit_modules
 from hypergene.training.recipe import TargetChoice
 
@@ -61,19 +61,23 @@ def build_targets(
     cohort = [*slides, *counts_only]
     read = _reader(cohort, choice, cache, seed)
     fit = fit_modules(cohort, modules, read=read, seed=seed)
-    return Targets(fit, [fit.scores(read(slide), slide.measured) for slide in slides])
+    tables = map(read or Expression.log, slides)
+    scores = [
+        fit.scores(table, slide.measured) for table, slide in zip(tables, slides, strict=True)
+    ]
+    return Targets(fit, scores)
 
 
 def _reader(
     cohort: Sequence[Expression], choice: TargetChoice, cache: ArrayCache, seed: int
-) -> Read:
-    """Say how a slide's table is read: as measured, or denoised once and from the cache then."""
+) -> Read | None:
+    """Say how a slide's table is read: denoised once, then from the cache; None = as measured."""
     if choice.denoise == "none":
-        return Expression.log
+        return None
     denoise = fit_denoiser(choice.denoise, cohort, seed=seed, rank=choice.rank, own=choice.own)
     key = {
         "what": "denoised",
-        "version": CACHE_VERSION,
+        "version": DENOISE_VERSION,
         "choice": choice.model_dump(mode="json", exclude={"counts_only"}),
         "seed": seed,
         "cohort": [slide.fingerprint for slide in cohort],

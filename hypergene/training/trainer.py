@@ -30,6 +30,8 @@ from hypergene.training.assess import (
 )
 from hypergene.training.augment import random_views
 from hypergene.training.checkpoint import State, load_state, save_state
+from hypergene.training.fixed import average_into, changing, fixed_names, load_changing
+from hypergene.training.lora import add_lora, merge_lora
 from hypergene.training.modules import ModuleFit
 from hypergene.training.objective import objective
 from hypergene.training.recipe import Recipe
@@ -109,13 +111,18 @@ class Trainer:
         checkpoint: Path,
         log: Log,
     ) -> None:
+        if recipe.train.encoder == "lora":
+            add_lora(model.encoder, recipe.train.lora)
         self.model, self.recipe, self.sets, self.device = model.to(device), recipe, sets, device
         self.train_sections, self.validation_sections = list(train), list(validation)
         self.run_name, self.checkpoint, self.log = run, checkpoint, log
         self.generator = torch.Generator().manual_seed(seed)
         set_modules(self.model, targets.modules)
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        frozen = recipe.train.encoder == "frozen"
+        shared = {id(model.encoder): model.encoder} if frozen else {}
+        self.average = copy.deepcopy(self.model, shared).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe), lr=recipe.train.lr)
+        self.fixed = fixed_names(self.model, frozen=frozen)
         self.scores = targets.scores
         self.niche_scores = [
             (s.neighbours @ scores).astype(np.float32)
@@ -163,7 +170,8 @@ class Trainer:
                 bar.update()
                 bar.set_postfix(loss=f"{row.get('loss', math.nan):.3f}", best=self._best_text())
         assert self.best is not None  # the last epoch is always assessed
-        self.model.load_state_dict(self.best_weights)
+        load_changing(self.model, self.best_weights, self.fixed)
+        merge_lora(self.model.encoder)
         self.model.eval()
         return self.best
 
@@ -236,8 +244,10 @@ class Trainer:
         parts = []
         for number, spots in rows:
             images = self.train_sections[number].images
-            table = images.wide if isinstance(images, SectionTiles) else images.spots
-            parts.append(table[spots])
+            if isinstance(images, SectionTiles):
+                parts.append(images.wide[spots])
+            else:
+                parts.append(images.drawn(spots, self.generator))
         batch = torch.from_numpy(np.concatenate(parts)).to(self.device)
         if self.recipe.train.encoder == "frozen":
             return batch
@@ -286,17 +296,10 @@ class Trainer:
         progress = (self.step - warm) / max(1, total - warm)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    @torch.no_grad()
     def _update_average(self) -> None:
         # Young averages forget fast, or the random start would stay in them for long.
         decay = min(self.recipe.train.ema, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(
-            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
-        ):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(now, 1 - decay)
-            else:
-                mean.copy_(now)
+        average_into(self.average, self.model, decay, self.fixed)
 
     def _assess(self, *, last: bool, share: float) -> dict[str, float | int | str]:
         """Renew the context from the averaged encoder; fit the readout; look at the validation."""
@@ -326,7 +329,8 @@ class Trainer:
         self.best = best
         self.average.ridge.share.fill_(best.share)
         self.best_weights = {
-            k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()
+            name: value.detach().cpu().clone()
+            for name, value in changing(self.average, self.fixed).items()
         }
 
     def _best_text(self) -> str:
@@ -335,8 +339,8 @@ class Trainer:
     def _state(self) -> State:
         return {
             "run": self.run_name,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "model": changing(self.model, self.fixed),
+            "average": changing(self.average, self.fixed),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "dropout": torch.get_rng_state(),
@@ -353,8 +357,8 @@ class Trainer:
         return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
 
     def _restore(self, state: State) -> None:
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        load_changing(self.model, state["model"], self.fixed)
+        load_changing(self.average, state["average"], self.fixed)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["dropout"])
@@ -378,9 +382,10 @@ def set_modules(model: HyperGene, modules: ModuleFit) -> None:
 def parameter_groups(model: HyperGene, recipe: Recipe) -> list[dict[str, Any]]:
     """Weights with decay; biases, norms and the scalars of the geometry without.
 
-    A frozen encoder is in neither, and gets no gradient.
+    A frozen encoder is in neither, and gets no gradient; of one with adapters, they alone are.
     """
-    model.encoder.requires_grad_(recipe.train.encoder == "train")
+    if recipe.train.encoder != "lora":
+        model.encoder.requires_grad_(recipe.train.encoder == "train")
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
         {

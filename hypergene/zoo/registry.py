@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hypergene.errors import ModelError
+from hypergene.zoo.hub import fetch_file
 
 DEFAULT_MODEL = "her2st-small"
 HUB_PREFIX = "hf-hub:"
@@ -65,39 +66,11 @@ def bundled_models() -> dict[str, Path]:
 
 
 def _from_hub(address: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     repository, _, revision = address.partition("@")
-    try:
-        folder = huggingface_hub.snapshot_download(
-            repository, revision=revision or None, allow_patterns=list(MODEL_FILES)
-        )
-    except GatedRepoError as error:
-        raise ModelError(
-            f"The model {repository} is gated and this account has no access to it.",
-            hint=f"Ask for access at https://huggingface.co/{repository} and set HF_TOKEN.",
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise ModelError(
-            f"The hub has no model {address!r}.",
-            hint="Check the name and the revision; a private one needs HF_TOKEN.",
-        ) from error
-    except (LocalEntryNotFoundError, ConnectionError) as error:
-        raise ModelError(
-            f"The model {repository} is not cached and the hub cannot be reached.",
-            hint="Fetch it once with a network, or give the path of a model folder.",
-        ) from error
-    except Exception as error:  # whatever the network and the disk raise below the hub
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelError(
-            f"The model {repository} cannot be fetched from the hub: {reason}.",
-            hint="Try again, or give the path of a model folder.",
-        ) from error
-    return Path(folder)
+    config, weights, card = MODEL_FILES
+    folder = fetch_file(repository, revision or None, config, what="model").parent
+    # All files of the commit that the first one is of, whatever is pushed meanwhile.
+    fetch_file(repository, folder.name, weights, what="model")
+    with suppress(ModelError):  # a model is read without its card
+        fetch_file(repository, folder.name, card, what="model")
+    return folder

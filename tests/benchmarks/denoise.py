@@ -60,6 +60,7 @@ class Section:
     name: str
     table: np.ndarray
     measured: np.ndarray
+    xy_px: np.ndarray
     xy_um: np.ndarray
     log_depth: np.ndarray
     features: np.ndarray | None = None
@@ -91,10 +92,10 @@ def read_sections(data: Path, names: list[str], chosen_on: list[str]) -> dict[st
         columns = adata.var_names.get_indexer(genes)
         table = np.zeros((adata.n_obs, len(genes)), np.float32)
         table[:, columns >= 0] = adata.X[:, columns[columns >= 0]].toarray()
-        xy_um = adata.obsm["spatial"] / adata.uns["hypergene"]["pitch_px"] * PITCH_UM
+        xy_px = adata.obsm["spatial"]
+        xy_um = xy_px / adata.uns["hypergene"]["pitch_px"] * PITCH_UM
         depth = np.log(adata.obs["total_counts"].to_numpy(float))
-        sections[name] = Section(name, table, columns >= 0, xy_um, depth)
-        sections[name].xy_px = adata.obsm["spatial"]
+        sections[name] = Section(name, table, columns >= 0, xy_px, xy_um, depth)
     return sections
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from hypergene.errors import ModelError
@@ -91,7 +93,6 @@ def test_an_encoder_is_made_ready_to_train():
     ("changes", "reason"),
     [
         ({"name": "resnet10000"}, "cannot be made: Unknown model"),
-        ({"name": "nowhere:resnet"}, "cannot be made"),
         ({"name": "resnet10t", "arguments": {"colour": 1}}, "cannot be made: .*colour"),
         ({"name": "vit_tiny_patch16_224"}, "cannot read tiles of 32 px"),
         (
@@ -116,25 +117,96 @@ def test_a_network_that_cannot_be_used_is_one_model_error(changes: dict[str, Any
     assert caught.value.hint
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """No network, and an empty cache of the hub."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-
-
-@pytest.mark.usefixtures("offline")
-def test_an_encoder_on_a_hub_out_of_reach_is_one_model_error():
-    with pytest.raises(ModelError, match="'hf-hub:nobody/nothing' cannot be made") as caught:
-        TileEncoder(EncoderConfig(name="hf-hub:nobody/nothing"))
-    assert "HF_TOKEN" in (caught.value.hint or "")
+@pytest.mark.parametrize(
+    "name", ["hf-hub:nobody/nothing", "hf_hub:nobody/nothing", "local-dir:/tmp"]
+)
+def test_a_configuration_never_leads_to_a_hub(name: str):
+    with pytest.raises(ModelError, match="does not say which network it is") as caught:
+        TileEncoder(EncoderConfig(name=name))
+    assert "encoder.architecture" in (caught.value.hint or "")
+    with pytest.raises(ValidationError, match="architecture"):
+        EncoderConfig(name="mine", architecture=name)
 
 
-@pytest.mark.usefixtures("offline")
-def test_published_weights_are_fetched_only_when_they_are_asked_for():
-    config = EncoderConfig(name="resnet10t.c3_in1k", pretrained=True, tile_px=32)
-    assert TileEncoder(config, weights=False).features == 512
-    with pytest.raises(ModelError, match="cannot be made"):
-        TileEncoder(config, weights=True)
+def test_the_architecture_is_what_is_made_whatever_the_name_says():
+    config = EncoderConfig(
+        name="hf-hub:lab/tiny@v1",
+        architecture="resnet10t",
+        arguments=NETWORKS["resnet10t"],
+        pretrained=True,
+        tile_px=32,
+    )
+    assert TileEncoder(config).features == 16
+
+
+VIT = {"img_size": 32, "depth": 2, "embed_dim": 48, "num_heads": 3}
+
+
+def vit(embedding: str, **arguments: Any) -> TileEncoder:
+    name, arguments = "vit_tiny_patch16_224", VIT | arguments
+    return encoder(name, arguments=arguments, embedding=embedding)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("registers", [0, 2])
+def test_a_vector_is_what_the_rule_takes_of_the_tokens(registers: int):
+    seen = tiles(3)
+    both = vit("class+mean", reg_tokens=registers, global_pool="")
+    tokens = both.network((seen.flatten(0, 1) - both.mean) / both.std)
+    assert tokens.shape == (3, 1 + registers + 4, 48)
+    patches = tokens[:, -4:].mean(1)
+    torch.testing.assert_close(both(seen), torch.cat([tokens[:, 0], patches], 1))
+    alone = vit("class", reg_tokens=registers, global_pool="")
+    alone.load_state_dict(both.state_dict())
+    torch.testing.assert_close(alone(seen), tokens[:, 0])
+    pooled = vit("pooled", reg_tokens=registers, global_pool="token")
+    pooled.load_state_dict(both.state_dict())
+    torch.testing.assert_close(pooled(seen), tokens[:, 0])
+    assert (both.features, alone.features, pooled.features) == (96, 48, 48)
+
+
+@pytest.mark.parametrize("embedding", ["class", "class+mean"])
+def test_a_network_without_a_class_token_has_no_such_vector(embedding: str):
+    with pytest.raises(ModelError, match="'resnet10t' has no class token") as caught:
+        encoder(embedding=embedding)
+    assert "pooled" in (caught.value.hint or "")
+
+
+def test_layers_are_named_and_none_but_the_known_ones():
+    plain, gated = vit("pooled"), vit("pooled", mlp_layer="SwiGLUPacked", act_layer="silu")
+    assert (
+        gated.network.blocks[0].mlp.fc2.in_features * 2
+        == plain.network.blocks[0].mlp.fc2.in_features
+    )
+    with pytest.raises(ModelError, match=r"no layer 'os\.system' for .* mlp_layer"):
+        vit("pooled", mlp_layer="os.system")
+
+
+def test_published_weights_are_loaded_and_their_classifier_is_left_out():
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=7, **VIT)
+    config = EncoderConfig(name="vit_tiny_patch16_224", arguments=VIT, tile_px=32)
+    ours = TileEncoder(config, network.state_dict())
+    theirs = {k: v for k, v in network.state_dict().items() if not k.startswith("head.")}
+    assert ours.network.state_dict().keys() == theirs.keys()
+    assert all(torch.equal(theirs[k], v) for k, v in ours.network.state_dict().items())
+    assert "state_dict" not in ours.network.pretrained_cfg
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w.pop("norm.weight"), "lacking norm.weight"),
+        (lambda w: w.update({"neck.weight": torch.ones(1)}), "unknown neck.weight"),
+        (lambda w: w.update({"norm.bias": torch.ones(9)}), r"norm.bias is \(9\), not \(48\)"),
+        (lambda w: [w.pop(k) for k in list(w) if k.startswith("blocks.1")], "and 9 more"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change: Any, said: str):
+    config = EncoderConfig(
+        name="vit_tiny_patch16_224", arguments=VIT, tile_px=32, source="mine.safetensors"
+    )
+    weights = dict(TileEncoder(config).network.state_dict())
+    change(weights)
+    with pytest.raises(ModelError, match=f"mine.safetensors do not fit .*: .*{said}") as caught:
+        TileEncoder(config, weights)
+    assert "\n" not in caught.value.message and len(caught.value.message) < 300

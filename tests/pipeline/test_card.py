@@ -57,6 +57,28 @@ def test_it_says_what_the_model_is_and_is_not_for(model: HyperGene, split: Split
     assert "\n\n\n" not in card
 
 
+def test_it_says_whose_weights_it_holds(model: HyperGene, split: Split) -> None:
+    assert "`resnet10t` of timm" in model_card(model, split, Recipe(), BEST, None)
+    theirs = {
+        "name": "uni",
+        "architecture": "vit_large_patch16_224",
+        "pretrained": True,
+        "source": "hf-hub:MahmoodLab/UNI@abc",
+        "licence": "CC-BY-NC-ND-4.0",
+    }
+    was = model.config
+    encoder = was.encoder.model_copy(update=theirs)
+    model.config = was.model_copy(update={"encoder": encoder})
+    try:
+        card = model_card(model, split, Recipe(), BEST, None)
+    finally:
+        model.config = was
+    assert "`uni` (timm `vit_large_patch16_224`)" in card
+    assert "started from published weights (hf-hub:MahmoodLab/UNI@abc)" in card
+    assert "CC0-1.0; the encoder's weights in this folder come from" in card
+    assert "stay under their own: CC-BY-NC-ND-4.0 |" in card
+
+
 def test_what_only_a_person_knows_comes_from_the_recipe(model: HyperGene, split: Split) -> None:
     about = {"attribution": "HER2ST, CC BY 4.0.", "intended_use": "Teaching."}
     card = model_card(model, split, Recipe.model_validate({"about": about}), BEST, None)

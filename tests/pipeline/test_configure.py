@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hypergene.errors import DataError
-from hypergene.model.config import ModelConfig
+from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.pipeline.configure import configure
 from hypergene.pipeline.gene_choice import ChosenGenes
 from hypergene.training.expression import Measured
@@ -33,7 +33,8 @@ def configured(make_measured: Callable[..., Measured]) -> Callable[..., ModelCon
         }
         used = [measured.sample for measured in data.values()]
         split = Split(tuple(used), (), (), "none")
-        return configure(split, used, data, GENES, recipe or Recipe(), "mine", **more)
+        recipe = recipe or Recipe()
+        return configure(split, used, data, GENES, recipe, EncoderConfig(), "mine", **more)
 
     return run
 

@@ -61,3 +61,28 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"mine\.toml"):
         load_recipe(path)
+
+
+def test_what_was_said_of_one_encoder_does_not_hold_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[encoder]\nname = "uni"\ntile_px = 448\n[head]\nmodules = 7\n')
+    recipe = load_recipe(path)
+    assert (recipe.encoder.name, recipe.encoder.tile_px) == ("uni", 448)
+    assert recipe.encoder.arguments is recipe.encoder.mean is recipe.encoder.tile_um is None
+    other = load_recipe(path, ["encoder.tile_um=[56.0]", "encoder.name=virchow2"])
+    assert (other.encoder.tile_px, other.encoder.tile_um) == (None, (56.0,))
+    assert other.head.modules == 7
+    same = load_recipe(path, ["encoder.name=uni"])
+    assert same.encoder.tile_px == 448
+
+
+def test_arguments_can_be_set_one_by_one_and_replace_those_of_the_recipe() -> None:
+    recipe = load_recipe(None, ["encoder.arguments.stem_width=8", "encoder.arguments.width=2"])
+    assert recipe.encoder.arguments == {"stem_width": 8, "width": 2}
+
+
+@pytest.mark.parametrize("recipe", ["encoder = 3\n", '[encoder]\nname = ["a"]\n'])
+def test_an_encoder_that_is_no_table_or_has_no_name_is_refused(recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(recipe)
+    with pytest.raises(UsageError, match="encoder"):
+        load_recipe(tmp_path / "mine.toml")

@@ -13,6 +13,7 @@ from scipy import sparse
 from hypergene.features.cache import ArrayCache
 from hypergene.training import targets as module
 from hypergene.training.expression import Expression
+from hypergene.training.modules import ModuleFit
 from hypergene.training.recipe import TargetChoice
 from hypergene.training.targets import Targets, build_targets
 
@@ -57,6 +58,17 @@ def test_neighbours_make_the_targets_smoother(build) -> None:
         return float(np.mean([np.square(np.diff(s, axis=0)).mean() for s in build(kind).scores]))
 
     assert roughness("neighbours") < 0.8 * roughness("none")
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_the_spread_is_that_of_what_is_measured_and_not_of_smooth_targets(build, kind: str) -> None:
+    plain, denoised = build().modules, build(kind).modules
+    np.testing.assert_array_equal(denoised.mean, plain.mean)
+
+    def total(fit: ModuleFit) -> np.ndarray:
+        return np.square(fit.loadings).sum(0) + fit.residual_variance
+
+    assert total(denoised).mean() > 0.95 * total(plain).mean()
 
 
 def test_counts_without_a_slide_take_part_in_the_modules_alone(

@@ -84,30 +84,39 @@ def test_a_path_may_start_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_model(f"~/{folder.name}") == folder
 
 
-def hub(monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> list[dict[str, Any]]:
-    """A hub that gives one answer, and what it was asked."""
-    asked: list[dict[str, Any]] = []
+def hub(monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> list[tuple[Any, ...]]:
+    """A hub that gives one answer, and what it was asked for."""
+    fetched: list[tuple[Any, ...]] = []
 
-    def snapshot_download(repository: str, **options: Any) -> str:
-        asked.append({"repository": repository, **options})
+    def may_be_had(url: str, **_: Any) -> None:
         if isinstance(answer, Exception):
             raise answer
-        return str(answer)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
+    def download(repository: str, name: str, *, revision: str | None, **options: Any) -> str:
+        if isinstance(answer, Exception):
+            assert options == {"local_files_only": True}
+            raise errors.LocalEntryNotFoundError("not cached")
+        fetched.append((repository, revision, name))
+        return str(answer / name)
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", may_be_had)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return fetched
 
 
 def test_a_model_of_the_hub_is_loaded_like_any_other(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = hub(monkeypatch, folder)
+    fetched = hub(monkeypatch, folder)
     assert load_model("hf-hub:lab/model").config.provenance.name == "tiny"
     assert find_model("hf-hub:lab/model@v2") == folder
-    assert [(one["repository"], one["revision"]) for one in asked] == [
-        ("lab/model", None),
-        ("lab/model", "v2"),
+    # Nothing else is fetched, whatever else lies there, and all of it of one commit.
+    commit = folder.name
+    assert fetched == [
+        (*("lab/model", revision), "config.json")
+        if name == "config.json"
+        else ("lab/model", commit, name)
+        for revision in (None, "v2")
+        for name in ("config.json", "model.safetensors", "README.md")
     ]
-    # Nothing else is fetched, whatever else lies there.
-    assert asked[0]["allow_patterns"] == ["config.json", "model.safetensors", "README.md"]
 
 
 def of_hub(kind: type[Exception], message: str = "404 Client Error.\nURL: x") -> Exception:
