@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError
-from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
+from hypergene.features.cache import ArrayCache
 from hypergene.features.device import pick_device
 from hypergene.model.config import ModelConfig
 from hypergene.model.encoder import TileEncoder
@@ -24,9 +21,10 @@ from hypergene.model.network import HyperGene
 from hypergene.pipeline.card import model_card
 from hypergene.pipeline.configure import configure
 from hypergene.pipeline.drafts import draft_of
-from hypergene.pipeline.gene_choice import choose_genes, sets_to_score
+from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.metrics_log import MetricsLog
 from hypergene.pipeline.options import as_tuple
+from hypergene.pipeline.run_name import run_name
 from hypergene.st import Sample, read_sample, read_samples
 from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
 from hypergene.training.expression import Expression, Measured, keep_measured
@@ -148,12 +146,13 @@ def finetune(
         check_lora()
     # Before any data are read: access to weights that nobody may use is a short story.
     found = find_encoder(recipe.encoder)
+    gene_files = GeneFiles.of(recipe.genes)
 
     used, last = (split.learnt, "refit") if recipe.train.refit else (split.train, "select")
     counts_only = _counts_only(split, recipe)
     cache = ArrayCache(Path(options.cache or out / "cache"))
     data = _read((*split.learnt, *split.test, *counts_only[last]), cache, out)
-    genes = choose_genes(data, recipe.genes, [sample.sample for sample in used])
+    genes = choose_genes(data, recipe.genes, gene_files, [sample.sample for sample in used])
     name = options.name or out.resolve().name
     config = configure(split, used, data, genes, recipe, found.config, name, counts_only[last])
     expression = {name: data[name].expression(genes.columns[name]) for name in data}
@@ -191,7 +190,7 @@ def finetune(
         for phase, samples in counts_only.items()
     }
 
-    name = _run_name(config, recipe, split, sections, data, counts_only, options.seed)
+    name = run_name(config, recipe, split, sections, expression, counts_only, options.seed)
     run = _Run(config, recipe, select_sets, start, device, options.seed, out, cache, name)
     model, best = run.train("select", train, more["select"], validation)
     if validation:
@@ -362,39 +361,3 @@ def _read(samples: Sequence[Sample], cache: ArrayCache, out: Path) -> dict[str, 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
     with draft_of(path, overwrite=True) as draft:
         table.to_csv(draft)
-
-
-def _run_name(
-    config: ModelConfig,
-    recipe: Recipe,
-    split: Split,
-    sections: Mapping[str, Section],
-    data: Mapping[str, Measured],
-    counts_only: Mapping[str, Sequence[Sample]],
-    seed: int,
-) -> str:
-    """Name everything that decides the course of a run, so that no other run is resumed."""
-    what = {
-        "version": __version__,
-        "seed": seed,
-        "recipe": recipe.model_dump(mode="json", exclude={"about"}),
-        "model": config.model_dump(mode="json", exclude={"provenance"}),
-        **{
-            part: [
-                {
-                    "sample": sample.sample,
-                    "patient": sample.patient,
-                    "slide": file_fingerprint(sample.slide),
-                    "spots": array_fingerprint(sections[sample.sample].xy_um),
-                    "expression": sections[sample.sample].expression.fingerprint,
-                }
-                for sample in getattr(split, part)
-            ]
-            for part in ("train", "validation")
-        },
-        "counts_only": {
-            phase: {sample.sample: data[sample.sample].fingerprint for sample in samples}
-            for phase, samples in counts_only.items()
-        },
-    }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

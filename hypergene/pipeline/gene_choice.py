@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,36 @@ from hypergene.training.recipe import GeneChoice
 log = logging.getLogger(__name__)
 
 Columns = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GeneFiles:
+    """What the files say that a recipe's ``[genes]`` names.
+
+    Attributes
+    ----------
+    panel
+        The genes wanted; None = no panel.
+    aliases
+        Alias -> symbol; None = nothing is renamed.
+    """
+
+    panel: Sequence[str] | None = None
+    aliases: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, choice: GeneChoice) -> GeneFiles:
+        """Read them; to be done before the samples are, which may take long.
+
+        Raises
+        ------
+        DataError
+            A file is missing or malformed.
+        """
+        return cls(
+            panel=None if choice.panel is None else read_panel(choice.panel),
+            aliases=None if choice.aliases is None else read_aliases(choice.aliases),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +74,10 @@ class ChosenGenes:
 
 
 def choose_genes(
-    data: Mapping[str, Measured], choice: GeneChoice, used: Sequence[str] | None = None
+    data: Mapping[str, Measured],
+    choice: GeneChoice,
+    files: GeneFiles,
+    used: Sequence[str] | None = None,
 ) -> ChosenGenes:
     """Choose genes on the samples that a model learns from, and find them in every sample.
 
@@ -55,6 +87,8 @@ def choose_genes(
         Measured samples by name.
     choice
         The recipe's ``[genes]``.
+    files
+        What the files say that it names.
     used
         Samples that choose; the others are only looked up. None = all.
 
@@ -62,16 +96,14 @@ def choose_genes(
     ------
     DataError
         Samples that cannot be described by common genes (none in common, two species, symbols in
-        some and identifiers in others); no gene detected often enough; a bad panel or alias file.
+        some and identifiers in others); no gene of the panel; no gene detected often enough.
     """
     used = list(data) if used is None else used
-    aliases = None if choice.aliases is None else read_aliases(Path(choice.aliases))
-    panel = None if choice.panel is None else read_panel(Path(choice.panel))
     space = GeneSpace.of(
         {name: data[name].var for name in used},
-        choice.space if panel is None else "panel",
-        panel,
-        aliases,
+        choice.space if files.panel is None else "panel",
+        files.panel,
+        files.aliases,
     )
     for sentence in space.report:
         log.info("genes: %s", sentence)
@@ -85,7 +117,7 @@ def choose_genes(
         model["gene_ids"] = ids
     for name in data:
         if name not in columns:
-            columns[name] = _find(model, data[name].var, name, aliases)
+            columns[name] = _find(model, data[name].var, name, files.aliases)
     return ChosenGenes(names, ids, columns)
 
 

@@ -81,7 +81,7 @@ def check(sheet: Path) -> None:
 def targets(sheet: Path) -> None:
     """Build the targets of every sample, as training does before its first step."""
     from hypergene.features.cache import ArrayCache
-    from hypergene.pipeline.gene_choice import choose_genes
+    from hypergene.pipeline.gene_choice import GeneFiles, choose_genes
     from hypergene.st import read_sample, read_samples
     from hypergene.training.expression import keep_measured
     from hypergene.training.recipe import GeneChoice, TargetChoice
@@ -91,7 +91,7 @@ def targets(sheet: Path) -> None:
     with tempfile.TemporaryDirectory(dir=sheet.parent) as folder:
         cache = ArrayCache(Path(folder))
         data = {s.sample: keep_measured(s, read_sample(s), cache) for s in samples}
-        genes = choose_genes(data, GeneChoice())
+        genes = choose_genes(data, GeneChoice(), GeneFiles())
         expression = [data[name].expression(genes.columns[name]) for name in data]
         built = build_targets(expression, 50, TargetChoice(), cache)
     print(len(built.scores), "sections scored on", len(genes.names), "genes")

@@ -417,6 +417,7 @@ def test_a_folder_that_is_no_model_is_never_replaced(
         ({"set": "train.speed=9"}, UsageError),
         ({"recipe": Path("no-such-recipe.toml")}, UsageError),
         ({"device": "abacus"}, UsageError),
+        ({"set": "genes.panel=no-such-panel.txt"}, DataError),
         ({"set": 'encoder.name="no-such-network"'}, HypergeneError),
     ],
     ids=str,

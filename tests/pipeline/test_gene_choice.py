@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hypergene.errors import DataError
-from hypergene.pipeline.gene_choice import ChosenGenes, choose_genes, sets_to_score
+from hypergene.pipeline.gene_choice import ChosenGenes, GeneFiles, choose_genes, sets_to_score
 from hypergene.training.expression import Expression, Measured
 from hypergene.training.recipe import GeneChoice
 
@@ -25,7 +25,8 @@ def chosen(make_measured: Callable[..., Measured]) -> Callable[..., ChosenGenes]
         data = {
             f"s{row}": make_measured(*table, name=f"s{row}") for row, table in enumerate(tables)
         }
-        return choose_genes(data, GeneChoice(**choice), used)
+        wanted = GeneChoice(**choice)
+        return choose_genes(data, wanted, GeneFiles.of(wanted), used)
 
     return run
 
@@ -116,7 +117,7 @@ def test_identifiers_match_what_symbols_would_not(make_measured) -> None:
         "s0": make_measured(["MLLT4", "B2M"], ONES[:, :2], ids=ids),
         "s1": make_measured(["B2M", "AFDN"], ONES[:, :2], ids=ids[::-1], name="s1"),
     }
-    found = choose_genes(data, GeneChoice())
+    found = choose_genes(data, GeneChoice(), GeneFiles())
     assert found.ids == tuple(ids)
     assert found.columns["s1"].tolist() == [1, 0]
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from hypergene.errors import ModelError, UsageError
+from hypergene.features.cache import ArrayCache
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.model.network import HyperGene
 from hypergene.training import lora
 from hypergene.training.lora import add_lora, merge_lora
-from hypergene.training.recipe import Lora, load_recipe
+from hypergene.training.recipe import Lora, TargetChoice, load_recipe
 from hypergene.training.section import Section
 from hypergene.training.targets import build_targets
 from hypergene.training.trainer import Trainer, parameter_groups
@@ -117,7 +118,12 @@ def make_trainer(
             recipe,
             train,
             [make_section("V1", "V", 3, offset=-0.5)],
-            build_targets([section.expression for section in train], config.head.modules),
+            build_targets(
+                [section.expression for section in train],
+                config.head.modules,
+                TargetChoice(),
+                ArrayCache(tmp_path / "cache"),
+            ),
             {"all": list(config.genes)},
             device=torch.device("cpu"),
             seed=0,
