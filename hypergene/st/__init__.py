@@ -7,7 +7,9 @@ The formats are rows of :data:`hypergene.st.formats.FORMATS`; what comes out of
 from __future__ import annotations
 
 from hypergene.st.coordinates import check_inside, read_coords
-from hypergene.st.genes import shared_genes, unique_symbols
+from hypergene.st.gene_lists import read_aliases, read_panel
+from hypergene.st.gene_space import GeneSpace
+from hypergene.st.genes import unique_symbols
 from hypergene.st.image import open_image
 from hypergene.st.normalise import UNITS, log1p_cp10k
 from hypergene.st.read import read_sample
@@ -16,14 +18,16 @@ from hypergene.st.sheet import read_samples, single_sample
 
 __all__ = [
     "UNITS",
+    "GeneSpace",
     "Sample",
     "check_inside",
     "log1p_cp10k",
     "open_image",
+    "read_aliases",
     "read_coords",
+    "read_panel",
     "read_sample",
     "read_samples",
-    "shared_genes",
     "single_sample",
     "unique_symbols",
 ]

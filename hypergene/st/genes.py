@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import pandas as pd
@@ -108,26 +108,6 @@ def gene_table(symbols: Sequence[str], ids: Sequence[str] | None = None) -> pd.D
     if ids is not None:
         table["gene_ids"] = [without_version(identifier.strip()) for identifier in ids]
     return table
-
-
-def shared_genes(gene_lists: Iterable[Sequence[str]]) -> list[str]:
-    """Name the genes that all lists hold, in the order of the first.
-
-    Parameters
-    ----------
-    gene_lists
-        One list of unique symbols a slide, e.g. ``adata.var_names``.
-
-    Returns
-    -------
-    list of str
-        Empty if the lists share nothing or there are none.
-    """
-    lists = [list(genes) for genes in gene_lists]
-    if not lists:
-        return []
-    common = set(lists[0]).intersection(*lists[1:])
-    return [gene for gene in lists[0] if gene in common]
 
 
 def is_mitochondrial(symbol: str) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypergene.st import shared_genes, unique_symbols
+from hypergene.st import unique_symbols
 from hypergene.st.genes import (
     EXCLUSIONS,
     gene_table,
@@ -60,12 +60,6 @@ def test_a_wrong_number_of_identifiers_is_refused():
 def test_identifiers_are_kept_where_known():
     assert gene_table(["A", "ENSG00000141736.13"])["gene_ids"].tolist() == ["", "ENSG00000141736"]
     assert "gene_ids" not in gene_table(["A", "FO538757.1"])
-
-
-def test_shared_genes_keep_the_order_of_the_first_list():
-    assert shared_genes([["C", "A", "B"], ["B", "C", "D"]]) == ["C", "B"]
-    assert shared_genes([["A"], ["B"]]) == []
-    assert shared_genes([]) == []
 
 
 @pytest.mark.parametrize("symbol", ["MT-ND1", "MT-CO1", "MT-RNR2", "mt-Nd1", "mt-Atp6"])

@@ -31,7 +31,7 @@ from hypergene.st.formats.xenium_outs import (
     image_positions,
     read_alignment,
     read_experiment,
-    read_panel,
+    read_gene_panel,
 )
 from hypergene.st.formats.xenium_pooling import (
     SMALLEST_UM,
@@ -160,7 +160,7 @@ def _pool(outs: Path, data: Path, side_um: float) -> Pooled:
     """Pool transcripts, or cells where there are none."""
     transcripts = outs / TRANSCRIPTS if data.is_dir() else data
     if transcripts.exists():
-        return pool_transcripts(transcripts, side_um, read_panel(outs))
+        return pool_transcripts(transcripts, side_um, read_gene_panel(outs))
     cells, matrix = _first(outs, _CELLS), _first(outs, _MATRICES)
     if cells is None or matrix is None:
         raise DataError(

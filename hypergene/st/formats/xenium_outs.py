@@ -69,7 +69,7 @@ def read_experiment(outs: Path) -> tuple[float, dict[str, str]]:
     return float(size), {key: str(stated[key]) for key in keys if stated.get(key)}
 
 
-def read_panel(outs: Path) -> dict[str, str] | None:
+def read_gene_panel(outs: Path) -> dict[str, str] | None:
     """Read which genes were measured from ``gene_panel.json``.
 
     Parameters
