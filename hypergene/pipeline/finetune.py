@@ -19,9 +19,11 @@ from hypergene.model.config import ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.model.network import HyperGene
 from hypergene.pipeline.card import model_card
+from hypergene.pipeline.checks.twins import sketch
 from hypergene.pipeline.configure import configure
 from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
+from hypergene.pipeline.leaks import refuse_twins_across
 from hypergene.pipeline.metrics_log import MetricsLog
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.run_name import run_name
@@ -151,7 +153,7 @@ def finetune(
     used, last = (split.learnt, "refit") if recipe.train.refit else (split.train, "select")
     counts_only = _counts_only(split, recipe)
     cache = ArrayCache(Path(options.cache or out / "cache"))
-    data = _read((*split.learnt, *split.test, *counts_only[last]), cache, out)
+    data = _read(split, counts_only[last], cache, out)
     genes = choose_genes(data, recipe.genes, gene_files, [sample.sample for sample in used])
     name = options.name or out.resolve().name
     config = configure(split, used, data, genes, recipe, found.config, name, counts_only[last])
@@ -347,15 +349,23 @@ def _score(
     return table
 
 
-def _read(samples: Sequence[Sample], cache: ArrayCache, out: Path) -> dict[str, Measured]:
+def _read(
+    split: Split, counts_only: Sequence[Sample], cache: ArrayCache, out: Path
+) -> dict[str, Measured]:
     """Read the samples one after the other; a bad one leaves no folder that was not there."""
     is_new = not out.exists()
+    data, sketches = {}, {}
     try:
-        return {s.sample: keep_measured(s, read_sample(s), cache) for s in samples}
+        for sample in (*split.learnt, *split.test, *counts_only):
+            adata = read_sample(sample)
+            data[sample.sample] = keep_measured(sample, adata, cache)
+            sketches[sample.sample] = sketch(adata)
+        refuse_twins_across(split, counts_only, sketches)
     except HypergeneError:
         if is_new:
             shutil.rmtree(out, ignore_errors=True)
         raise
+    return data
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

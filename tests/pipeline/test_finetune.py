@@ -407,6 +407,19 @@ def test_a_folder_that_is_no_model_is_never_replaced(
     assert (tmp_path / "model" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_tissue_that_is_held_out_under_another_name_is_refused(
+    train: Callable[..., Run], own_cohort: Any, tmp_path: Path
+) -> None:
+    # B2 becomes A1 with counts thinned and other gene names, as a second archive would have it.
+    table = pd.read_csv(own_cohort.counts("A1"), sep="\t", index_col=0)
+    thinned = np.random.default_rng(0).binomial(table.to_numpy(), 0.97)
+    pd.DataFrame(thinned, table.index, table.columns).to_csv(own_cohort.counts(TEST), sep="\t")
+    with pytest.raises(DataError, match="A1 is trained on and B2 is tested on") as error:
+        train(tmp_path / "mine", own_cohort.sheet)
+    assert "same tissue" in error.value.message
+    assert not (tmp_path / "mine").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
