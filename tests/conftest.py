@@ -227,38 +227,25 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def _write_section(folder: Path, sample: str, seed: int) -> Path:
     """Write image, counts and spot positions in the HER2ST layout; return the image."""
     import numpy as np
-    from PIL import Image
-    from scipy.ndimage import gaussian_filter
+    from layouts.made import SYMBOLS, made_section
 
-    rng = np.random.default_rng(seed)
-    shape = (360, 400)
-    purple = gaussian_filter(rng.normal(size=shape), 30)
-    purple = (purple - purple.min()) / np.ptp(purple)
-    tissue = np.zeros(shape, bool)
-    tissue[30:330, 30:370] = True
-    pink, blue = np.array([225.0, 150.0, 190.0]), np.array([120.0, 70.0, 150.0])
-    stain = pink + purple[..., None] * (blue - pink)
-    picture = np.where(tissue[..., None], stain, 243.0) + rng.normal(0, 3, (*shape, 3))
-    image = folder / "ST-imgs" / sample[0] / sample / "he.png"
-    counts = folder / "ST-cnts" / f"{sample}.tsv"
-    spots = folder / "ST-spotfiles" / f"{sample}_selection.tsv"
-    for path in (image, counts, spots):
+    section = made_section(sample, seed=seed)
+    row, column = np.divmod(np.arange(30), 6)
+    xy_px = np.stack([75 + 50 * column, 80 + 50 * row], 1)
+    table = ["\t".join(["", *SYMBOLS])]
+    places = ["x\ty\tpixel_x\tpixel_y\tselected"]
+    for c, r, (x, y), drawn in zip(
+        column, row, xy_px, section.draw(xy_px).toarray().tolist(), strict=True
+    ):
+        table.append("\t".join([f"{c}x{r}", *map(str, drawn)]))
+        places.append(f"{c}\t{r}\t{x}\t{y}\t1")
+    for path, lines in (
+        (folder / "ST-cnts" / f"{sample}.tsv", table),
+        (folder / "ST-spotfiles" / f"{sample}_selection.tsv", places),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(image)
-
-    slope = np.repeat([2.0, -2.0, 0.0], [8, 6, 6])
-    level = rng.uniform(10, 60, len(TINY_GENES))
-    table, places = ["\t".join(["", *TINY_GENES])], ["x\ty\tpixel_x\tpixel_y\tselected"]
-    for row in range(5):
-        for column in range(6):
-            x, y = 75 + 50 * column, 80 + 50 * row
-            here = purple[y - 12 : y + 13, x - 12 : x + 13].mean() - 0.5
-            drawn = rng.poisson(level * np.exp(slope * here)).tolist()
-            table.append("\t".join([f"{column}x{row}", *map(str, drawn)]))
-            places.append(f"{column}\t{row}\t{x}\t{y}\t1")
-    counts.write_text("\n".join(table) + "\n")
-    spots.write_text("\n".join(places) + "\n")
-    return image
+        path.write_text("\n".join(lines) + "\n")
+    return section.save_picture(folder / "ST-imgs" / sample[0] / sample, "he.png")
 
 
 @pytest.fixture(scope="session")
