@@ -34,6 +34,22 @@ class HypergeneError(Exception):
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 
+def first_line(error: BaseException) -> str:
+    """Return what a library's error says, to stand inside a sentence of ours.
+
+    Parameters
+    ----------
+    error
+        Of any library; its message may be long, or empty.
+
+    Returns
+    -------
+    str
+        The message's first line without a full stop; without a message the kind of error.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 class UsageError(HypergeneError):
     """An argument or option that makes no sense, whatever the files hold."""
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 FORMAT_VERSION: Final = 1
 
@@ -77,6 +84,12 @@ class EncoderConfig(Strict):
     std: tuple[Positive, Positive, Positive] = Field((0.20, 0.20, 0.20), description="likewise")
 
     _arguments_shape_the_network = field_validator("arguments")(_shape_the_network)
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return where a record first breaks its rules (``"encoder.tile_px"``), and how."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
 
 
 class EncoderChoice(Strict):

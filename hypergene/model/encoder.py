@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from hypergene.errors import ModelError
+from hypergene.errors import ModelError, first_line
 from hypergene.model.config import EncoderConfig
 from hypergene.model.conv_stem import ConvStem
 
@@ -109,7 +109,7 @@ class TileEncoder(nn.Module):
         except Exception as error:  # each network refuses a size in its own way
             raise ModelError(
                 f"The image encoder {config.name!r} cannot read tiles of {config.tile_px} px: "
-                f"{_first_line(error)}.",
+                f"{first_line(error)}.",
                 hint="Change tile_px, or the size the network expects (arguments.img_size).",
             ) from error
         self.network.train()
@@ -158,7 +158,7 @@ def _create(config: EncoderConfig, published: Published | None) -> nn.Module:
                 "published.",
             ) from error
         raise ModelError(
-            f"The image encoder {config.name!r} cannot be made: {_first_line(error)}.",
+            f"The image encoder {config.name!r} cannot be made: {first_line(error)}.",
             hint="Check the name against timm.list_models() and docs/encoders.md, and the "
             "arguments against that network.",
         ) from error
@@ -222,8 +222,3 @@ def _some(names: list[str]) -> str:
 def _per_channel(values: tuple[float, float, float]) -> Tensor:
     """Lay values for RGB in 0..1 against images in 0..255, (3, 1, 1)."""
     return 255 * torch.tensor(values)[:, None, None]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

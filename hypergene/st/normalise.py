@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from hypergene.errors import DataError, NotCountsError
+from hypergene.errors import DataError, NotCountsError, first_line
 
 TARGET_TOTAL = 10_000
 UNITS = "ln(1 + counts per 10,000), scaled over all genes measured in the spot"
@@ -189,7 +189,7 @@ def _csr(counts: npt.ArrayLike | sparse.spmatrix, source: str) -> sparse.csr_mat
             counts.check_format(full_check=True)
         except Exception as reason:
             raise DataError(
-                f"{source} is no valid sparse matrix ({str(reason).splitlines()[0]}).",
+                f"{source} is no valid sparse matrix ({first_line(reason)}).",
                 hint="The file is damaged: copy or write it again.",
             ) from None
     try:

@@ -25,6 +25,7 @@ from hypergene.model.config import (
     Positive,
     Share,
     Strict,
+    first_problem,
 )
 
 
@@ -189,10 +190,9 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, problem = first_problem(error)
         raise UsageError(
-            f"{place} in {source} is not right: {first['msg']}.",
+            f"{place} in {source} is not right: {problem}.",
             hint="docs/recipes.md lists every key with its range.",
         ) from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache as cache_once
 from functools import partial
 
 import numpy as np
@@ -74,7 +75,10 @@ def _reader(
     """Say how a slide's table is read: denoised once, then from the cache; None = as measured."""
     if choice.denoise == "none":
         return None
-    denoise = fit_denoiser(choice.denoise, cohort, seed=seed, rank=choice.rank, own=choice.own)
+    # Fitted when the first table is not in the cache: completion takes minutes.
+    denoiser = cache_once(
+        partial(fit_denoiser, choice.denoise, cohort, seed=seed, rank=choice.rank, own=choice.own)
+    )
     key = {
         "what": "denoised",
         "version": DENOISE_VERSION,
@@ -84,12 +88,14 @@ def _reader(
     }
     entries = {
         slide.fingerprint: cache.get(
-            key | {"slide": slide.fingerprint}, partial(_denoised, denoise, slide)
+            key | {"slide": slide.fingerprint}, partial(_denoised, denoiser, slide)
         )
         for slide in cohort
     }
     return lambda slide: entries[slide.fingerprint].mapped("log")
 
 
-def _denoised(denoise: Denoiser, slide: Expression) -> dict[str, NDArray[np.float32]]:
-    return {"log": denoise(slide)}
+def _denoised(
+    denoiser: Callable[[], Denoiser], slide: Expression
+) -> dict[str, NDArray[np.float32]]:
+    return {"log": denoiser()(slide)}

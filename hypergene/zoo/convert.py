@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypergene.errors import HypergeneError, ModelError, UsageError
+from hypergene.errors import HypergeneError, ModelError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ def convert(pickle: Path, safetensors: Path) -> int:
     except Exception as error:
         safetensors.unlink(missing_ok=True)
         raise ModelError(
-            f"{safetensors} cannot be written: {str(error).splitlines()[0]}.",
+            f"{safetensors} cannot be written: {first_line(error)}.",
             hint="Free some space, or choose another folder.",
         ) from error
     return len(tensors)

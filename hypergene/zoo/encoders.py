@@ -20,6 +20,7 @@ from hypergene.model.config import (
     EncoderConfig,
     Positive,
     Strict,
+    first_problem,
 )
 from hypergene.zoo.hub import HOW_TO_CONVERT, HUB_PREFIXES, fetch_file, fetch_weights
 from hypergene.zoo.layouts import Layout, to_timm
@@ -308,10 +309,9 @@ def _valid(config: dict[str, Any]) -> EncoderConfig:
     try:
         return EncoderConfig.model_validate(config)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, problem = first_problem(error)
         raise ModelError(
-            f"The image encoder {config['name']!r} cannot be used: {place}: {first['msg']}.",
+            f"The image encoder {config['name']!r} cannot be used: {place}: {problem}.",
             hint="Set that value in the recipe.",
         ) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from hypergene.errors import ModelError, OutputError, UsageError
-from hypergene.model.config import ModelConfig
+from hypergene.model.config import ModelConfig, first_problem
 from hypergene.zoo.registry import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def read_config(folder: Path) -> ModelConfig:
         # Strict: a number in quotes is a mistake, not a number.
         return ModelConfig.model_validate_json(text, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        what = f"{place}: {first['msg']}" if place else first["msg"]
+        place, problem = first_problem(error)
+        what = f"{place}: {problem}" if place else problem
         raise ModelError(
             f"{path} is not a model configuration ({what}).",
             hint="Fetch the model again, or use the hypergene version it was made with.",

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from hypergene.errors import ModelError
+from hypergene.errors import ModelError, first_line
 
 HUB_PREFIXES: Final = ("hf-hub:", "hf_hub:")
 WEIGHTS: Final = "model.safetensors"
@@ -126,7 +126,7 @@ def _hub_errors(repository: str, revision: str | None, name: str, *, what: str) 
                 hint="Set HF_TOKEN to a token of https://huggingface.co/settings/tokens that may "
                 "read, or unset it.",
             ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         raise ModelError(
             f"The {what} {repository} cannot be fetched from the hub: {reason}.",
             hint="Try again, or give the path of a local copy.",

@@ -20,7 +20,7 @@ import zarr
 from anndata.io import read_elem
 from scipy import sparse
 
-from hypergene.errors import DataError, HypergeneError
+from hypergene.errors import DataError, HypergeneError, first_line
 
 _BLOCK = 2**24
 """Values of a matrix that are in memory at a time, beside those already checked."""
@@ -325,7 +325,7 @@ def _reading(name: str) -> Iterator[None]:
     except HypergeneError:
         raise
     except Exception as reason:  # h5py, zarr, the codecs and anndata fail in many ways
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+        line = first_line(reason)
         raise DataError(
             f"{name} cannot be read as AnnData: {line}.",
             hint="Is it whole? Copy or write it again.",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from hypergene.errors import DataError, HypergeneError
+from hypergene.errors import DataError, HypergeneError, first_line
 from hypergene.spots import Layout, layout_named
 from hypergene.st.formats import h5ad
 from hypergene.st.formats.xenium_pooling import CONTROL_PREFIXES
@@ -185,7 +185,7 @@ def _read_metadata(path: Path) -> Mapping[str, Any]:
     try:
         stated = json.loads(path.read_bytes())
     except Exception as reason:  # OSError, no UTF-8, no JSON, brackets nested beyond reason
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+        line = first_line(reason)
         raise DataError(
             f"{path} cannot be read as JSON: {line}.", hint="Download it from HEST again."
         ) from None

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, first_line
 from hypergene.spots import layout_named
 from hypergene.st.formats.spaceranger_positions import read_positions
 from hypergene.st.formats.tenx import MTX, TenxMatrix, as_text, open_matrix
@@ -349,7 +349,7 @@ def read_scale_factors(path: Path) -> dict[str, Any]:
         stored = json.loads("\n".join(read_lines(path)))
     except (ValueError, RecursionError) as reason:
         raise DataError(
-            f"{path} is not JSON ({str(reason).splitlines()[0]}).", hint="Copy it again."
+            f"{path} is not JSON ({first_line(reason)}).", hint="Copy it again."
         ) from None
     if not isinstance(stored, dict):
         raise DataError(f"{path} holds no scale factors.", hint="Copy it again.")

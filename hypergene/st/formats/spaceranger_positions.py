@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, first_line
 from hypergene.st.table import Table, read_lines, separator_in
 
 # Beside the barcodes; the names after the colon are ours.
@@ -128,7 +128,7 @@ def _from_parquet(path: Path) -> _Read:
     except DataError:
         raise
     except Exception as reason:  # a damaged file can fail anywhere in pyarrow
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+        line = first_line(reason)
         raise DataError(f"{path} cannot be read as Parquet: {line}.", hint=_COPY_AGAIN) from None
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
-from hypergene.errors import DataError, SlideError
+from hypergene.errors import DataError, SlideError, first_line
 from hypergene.slide import open_slide
 from hypergene.st.formats.anndata_store import Stored, open_stored, zarr_kind
 from hypergene.st.formats.h5ad import assemble, refuse_predictions, refuse_spots
@@ -138,7 +138,7 @@ def _import(data: Path) -> None:
         ) from None
     except Exception as reason:  # its hundred dependencies do not always fit together
         raise DataError(
-            f"{data} needs the package spatialdata, which fails here: {_first_line(reason)}.",
+            f"{data} needs the package spatialdata, which fails here: {first_line(reason)}.",
             hint="Run: pip install --upgrade 'hypergene[spatialdata]'",
         ) from None
 
@@ -239,7 +239,7 @@ def _places(data: Path, kind: str, region: str, slide: Path | None) -> _Places:
         raise
     except Exception as reason:  # zarr, parquet, geopandas, ome-zarr and spatialdata itself
         raise DataError(
-            f"{data} cannot be read as SpatialData: {_first_line(reason)}.",
+            f"{data} cannot be read as SpatialData: {first_line(reason)}.",
             hint="Is the store whole? Copy or write it again.",
         ) from None
     size = _slide_px(slide) if sizes else None
@@ -373,7 +373,3 @@ def _apply(matrix: Map, centres: pd.DataFrame) -> npt.NDArray[np.float64]:
 def _scale(matrix: Map) -> float:
     """Return px per unit: the square root of the map's determinant."""
     return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-
-
-def _first_line(reason: Exception) -> str:
-    return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, first_line
 from hypergene.st.normalise import check_counts
 from hypergene.st.table import read_lines, separator_in, stream_lines
 
@@ -380,7 +380,7 @@ def _reading(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as reason:  # h5py, zlib, pandas and scipy fail in many ways
-        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+        line = first_line(reason)
         raise DataError(
             f"{path} cannot be read as a 10x count matrix: {line}.",
             hint=f"Is it whole? {_COPY_AGAIN}",

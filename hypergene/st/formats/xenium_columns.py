@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hypergene.errors import DataError
+from hypergene.errors import DataError, first_line
 
 Kind = Literal["numbers", "flags", "text", "identifiers"]
 
@@ -205,7 +205,7 @@ def _refuse_missing(missing: int, name: str, path: Path) -> None:
 
 def _unreadable(path: Path, reason: Exception) -> DataError:
     kind = "CSV" if path.name.endswith((".csv", ".csv.gz")) else "Parquet"
-    line = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+    line = first_line(reason)
     return DataError(
         f"{path} cannot be read as a {kind} file: {line}.", hint="Copy or download it again."
     )
