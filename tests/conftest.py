@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before the tests import numpy or torch: they share their machine, and threads change nothing.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -21,6 +22,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 for variable in [name for name in os.environ if name.startswith("HYPERGENE_")]:
     if variable != "HYPERGENE_TEST_DATA":
         del os.environ[variable]
+
+# How long an example takes is the machine's affair: the first one may import torch, or wait.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
