@@ -128,13 +128,21 @@ class LayoutConfig(Strict):
 
 
 class NicheConfig(Strict):
-    """How far a spot looks around itself."""
+    """How far a spot looks around itself, and how it reads what it sees."""
 
     ring_edges_pitch: tuple[float, ...] = Field(
         (0.5, 1.25, 2.25, 3.25),
         min_length=2,
         description="edges of the rings of neighbours, in pitches of the model's own lattice",
     )
+    source: Literal["neighbours", "crop"] = Field(
+        "neighbours", description="the niche is the first ring, or the second crop of the spot"
+    )
+    reader: Literal["rings", "attention", "hyperbolic-attention"] = Field(
+        "rings", description="what the head reads of the neighbours: the niche, or what it attends"
+    )
+    neighbours: int = Field(18, ge=1, le=128, description="attention: neighbours read, at most")
+    heads: int = Field(4, ge=1, le=16, description="attention: heads of the Euclidean form")
     context_spots: int = Field(2000, ge=1, description="spots that give a slide's statistics")
     min_tissue: Share = Field(0.25, description="tissue share of a spot of the context")
 
@@ -156,6 +164,14 @@ class GeometryConfig(Strict):
 
     kind: Literal["lorentz", "euclidean"] = "lorentz"
     dim: int = Field(64, ge=2, le=1024, description="dimension of the embedding")
+    archetypes: int = Field(0, ge=0, le=256, description="named tissue states; 0 = none")
+
+
+HeadInput = Literal["features", "spot", "niche", "distances"]
+"""What the trained head may read of a spot: its slide-centred features, the tangent vectors of its
+point and of what it reads of its niche, and two distances, from the spot to that niche and to the
+origin.
+"""
 
 
 class HeadConfig(Strict):
@@ -164,6 +180,32 @@ class HeadConfig(Strict):
     modules: int = Field(50, ge=1, description="gene modules (rank of the prediction)")
     hidden: int = Field(0, ge=0, description="width of a hidden layer; 0 = a linear head")
     dropout: Share = Field(0.3, description="share of the head's inputs dropped in training")
+    reads: tuple[HeadInput, ...] = Field(
+        ("features", "spot", "niche", "distances"), min_length=1, description="its inputs"
+    )
+
+
+class ReadoutConfig(Strict):
+    """What stands beside the trained head, fitted in closed form; validation weighs them."""
+
+    ridge: bool = Field(True, description="ridge on the features and their ring means")
+    kernel: Literal["none", "laplacian", "rbf", "hyperbolic"] = Field(
+        "none", description="kernel ridge on the same, or on the points of the shared space"
+    )
+    inducing: int = Field(256, ge=1, le=4096, description="kernel: spots it is spanned by, at most")
+    gallery: int = Field(
+        0, ge=0, le=4096, description="residuals of held-out training spots kept to correct by"
+    )
+    anchor: bool = Field(
+        False,
+        description="the head adds to the ridge, from 0 on, and is not averaged with it",
+    )
+
+    @model_validator(mode="after")
+    def _the_anchor_is_the_ridge(self) -> ReadoutConfig:
+        if self.anchor and not self.ridge:
+            raise ValueError("anchor adds to the ridge, so ridge cannot be off")
+        return self
 
 
 class Provenance(Strict):
@@ -193,6 +235,7 @@ class ModelConfig(Strict):
     niche: NicheConfig = NicheConfig()
     geometry: GeometryConfig = GeometryConfig()
     head: HeadConfig = HeadConfig()
+    readout: ReadoutConfig = ReadoutConfig()
     genes: tuple[str, ...] = Field(min_length=1, description="symbols, in the order of the output")
     gene_ids: tuple[str, ...] | None = Field(None, description="Ensembl ids without version")
 
@@ -202,6 +245,15 @@ class ModelConfig(Strict):
             raise ValueError("genes holds the same symbol twice")
         if self.gene_ids is not None and len(self.gene_ids) != len(self.genes):
             raise ValueError("gene_ids and genes differ in length")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        if self.niche.source == "crop" and len(self.encoder.tile_um) != 2:
+            raise ValueError("niche.source = 'crop' needs two crop widths in encoder.tile_um")
+        flat = self.geometry.kind != "lorentz"
+        if flat and "hyperbolic" in f"{self.readout.kernel} {self.niche.reader}":
+            raise ValueError("hyperbolic attention and kernels need geometry.kind = 'lorentz'")
         return self
 
     @property

@@ -68,6 +68,7 @@ def configure(
         niche=recipe.niche,
         geometry=recipe.geometry,
         head=recipe.head,
+        readout=recipe.readout,
         genes=genes.names,
         gene_ids=genes.ids,
     )

@@ -23,10 +23,12 @@ from hypergene.model.config import (
     LayoutConfig,
     NicheConfig,
     Positive,
+    ReadoutConfig,
     Share,
     Strict,
     first_problem,
 )
+from hypergene.training.terms import Losses
 
 
 class About(Strict):
@@ -66,39 +68,6 @@ class TargetChoice(Strict):
     )
 
 
-class Regression(Strict):
-    """The prediction loss, on standardised gene modules weighted by the variance they carry."""
-
-    kind: Literal["mse", "huber"] = "mse"
-    delta: Positive = Field(1.0, description="where huber turns linear, standard deviations")
-    spread: float = Field(0.1, ge=0, description="weight of the likelihood that fits the spread")
-
-
-class Contrast(Strict):
-    """Hierarchical contrastive alignment, HCA (HyperST)."""
-
-    weight: float = Field(0.0, ge=0)
-    same_slide: bool = Field(True, description="negatives from the same slide only")
-    apart_pitch: float = Field(2.0, ge=0, description="nearer pairs are no negatives, pitches")
-
-
-class Entailment(Strict):
-    """Hierarchical entailment alignment, HEA (HyperST)."""
-
-    weight: float = Field(0.0, ge=0)
-    level_parent: Literal["niche", "spot"] = "niche"
-    eta_modality: Positive = 0.7
-    eta_level: Positive = 1.2
-
-
-class Losses(Strict):
-    """The objectives and their weights; 0 switches one off."""
-
-    regression: Regression = Regression()
-    hca: Contrast = Contrast()
-    hea: Entailment = Entailment()
-
-
 class Augmentation(Strict):
     """What a training tile may look like; none of it is used in prediction."""
 
@@ -132,6 +101,10 @@ class Optimisation(Strict):
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights, per step")
     assess_every: int = Field(10, ge=1, description="epochs between looks at the validation")
     patience: int = Field(4, ge=1, description="looks without a better one before stopping")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the encoder alone; auto = bfloat16 where the hardware has it"
+    )
+    deterministic: bool = Field(False, description="slower algorithms that repeat bit by bit")
     refit: bool = Field(True, description="train again on all samples for the chosen epochs")
 
     @model_validator(mode="after")
@@ -150,11 +123,18 @@ class Recipe(Strict):
     niche: NicheConfig = NicheConfig()
     geometry: GeometryConfig = GeometryConfig()
     head: HeadConfig = HeadConfig()
+    readout: ReadoutConfig = ReadoutConfig()
     genes: GeneChoice = GeneChoice()
     targets: TargetChoice = TargetChoice()
     loss: Losses = Losses()
     augment: Augmentation = Augmentation()
     train: Optimisation = Optimisation()
+
+    @model_validator(mode="after")
+    def _an_anchor_holds_still(self) -> Recipe:
+        if self.readout.anchor and self.train.encoder != "frozen":
+            raise ValueError("readout.anchor needs train.encoder = 'frozen': it is fitted once")
+        return self
 
 
 def default_recipe_text() -> str:
