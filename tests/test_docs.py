@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from hypergene.training.recipe import Recipe, load_recipe
+from hypergene.training.recipe import Recipe, load_recipe, presets
+from hypergene.training.terms import Losses, Term
 from hypergene.zoo import encoder_table, known_encoders
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-RECIPES = Path(__file__).resolve().parent.parent / "hypergene" / "training" / "recipes"
 
 
 def leaves(model: type[BaseModel], place: str = "") -> Iterator[str]:
@@ -31,14 +32,23 @@ def leaves(model: type[BaseModel], place: str = "") -> Iterator[str]:
 
 
 def documented() -> dict[str, str]:
-    """Key -> default, as the tables of recipes.md say."""
-    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", (DOCS / "recipes.md").read_text(), re.M)
-    return dict(rows)
+    """Key -> default, as the tables of recipes.md say; ``loss.*.key`` is a key of every term."""
+    rows = re.findall(r"^\| `([a-z_.*]+)` \| (.+?) \|", (DOCS / "recipes.md").read_text(), re.M)
+    terms = [name for name, field in Losses.model_fields.items() if is_term(field.annotation)]
+    return {
+        key.replace("*", term): default
+        for key, default in rows
+        for term in (terms if "*" in key else [""])
+    }
+
+
+def is_term(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Term)
 
 
 def test_every_key_of_a_recipe_is_explained_and_no_other() -> None:
     assert set(documented()) - {"layout"} == set(leaves(Recipe))
-    assert len(documented()) > 40
+    assert len(documented()) > 100
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(Recipe) if not key.startswith("layout")])
@@ -50,9 +60,22 @@ def test_the_default_of_a_key_is_the_one_documented(key: str) -> None:
     assert value == (None if said == "–" else tomllib.loads(f"x = {said.strip('`')}")["x"])
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.name)
-def test_a_bundled_recipe_loads(path: Path) -> None:
-    assert load_recipe(path).train.epochs > 0
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_has_its_part_in_the_text(preset: str) -> None:
+    text = (DOCS / "presets.md").read_text()
+    assert f"## `{preset}`" in text
+    assert f"(../hypergene/training/recipes/{preset}.toml)" in text
+
+
+def test_the_commands_about_presets_are_of_recipes() -> None:
+    text = (DOCS / "presets.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^ *hypergene finetune .+$", text, re.M)
+    assert len(commands) > 4
+    for command in commands:
+        words = shlex.split(command)
+        given = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+        preset = words[words.index("--preset") + 1] if "--preset" in words else "hypergene"
+        assert load_recipe(None, given, preset)
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "recipes").glob("*.toml")), ids=lambda p: p.name)

@@ -32,7 +32,12 @@ def log_to_stderr() -> None:
     """Send hypergene's log to stderr; tracebacks are shown after :func:`show_tracebacks` only."""
     if not any(isinstance(handler, _ToStderr) for handler in log.handlers):
         log.addHandler(_ToStderr())
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if is_speaker() else logging.WARNING)
+
+
+def is_speaker() -> bool:
+    """Whether this process prints what all of them do: of those torchrun started, the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def show_tracebacks() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from hypergene.cli import options as shared
 from hypergene.cli import samples as given
+from hypergene.cli.console import is_speaker
 from hypergene.cli.options import option
 from hypergene.errors import UsageError
 
@@ -25,9 +26,11 @@ def finetune(
     name: Annotated[
         str | None, option("--name", help="The model's name.  [default: the folder's]")
     ] = None,
-    recipe: Annotated[
-        Path | None, option("--recipe", help="TOML file over the default recipe.")
-    ] = None,
+    preset: Annotated[
+        str,
+        option("--preset", help="Recipe to start from: hypergene, hyperst, delst, nh2st or clip."),
+    ] = "hypergene",
+    recipe: Annotated[Path | None, option("--recipe", help="TOML file over the preset.")] = None,
     set: Annotated[
         list[str] | None,
         option("--set", help="One value of the recipe, as section.key=value. Repeatable."),
@@ -51,6 +54,9 @@ def finetune(
         Path | None,
         option("--cache", help="Folder of tiles that runs may share.  [default: cache/ in --out]"),
     ] = None,
+    tensorboard: Annotated[
+        bool, option("--tensorboard", help="Write curves for TensorBoard into --out, too.")
+    ] = False,
     resume: Annotated[
         bool, option("--resume/--no-resume", help="Go on from the last checkpoint in --out.")
     ] = True,
@@ -75,6 +81,7 @@ def finetune(
 
     options = FinetuneOptions(
         name=name,
+        preset=preset,
         recipe=recipe,
         set=tuple(set or ()),
         test=_names(test),
@@ -85,10 +92,13 @@ def finetune(
         device=device,
         workers=workers,
         cache=cache,
+        tensorboard=tensorboard,
         resume=resume,
         overwrite=overwrite,
     )
-    typer.echo(str(train(source, out, options)))
+    model = train(source, out, options)
+    if is_speaker():
+        typer.echo(str(model))
 
 
 def _names(values: list[str] | None) -> tuple[str, ...]:

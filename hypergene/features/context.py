@@ -8,7 +8,9 @@ model trained on legacy ST sees the same surroundings under Visium hexagons.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from scipy import sparse
 from hypergene.errors import TissueError
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import Surroundings
+from hypergene.model.niche import Neighbours
 from hypergene.slide import Slide, TissueMask
-from hypergene.spots import Layout, Spots, lay_spots, rings
+from hypergene.spots import Layout, Nearest, Spots, lay_spots, nearest, rings
 
 STATISTICS_SEED = 20211
 
@@ -51,6 +54,135 @@ def context_spots(slide: Slide, mask: TissueMask, config: ModelConfig) -> Spots:
     return spots.subset(kept)
 
 
+class Vicinity(NamedTuple):
+    """Who is around n spots, among m spots of context.
+
+    Attributes
+    ----------
+    rings
+        One (n, m) CSR float32 a ring of distances: averages the context around each spot.
+    nearest
+        (n, k) single neighbours of each spot; None where the model reads rings alone.
+    """
+
+    rings: tuple[sparse.csr_matrix, ...]
+    nearest: Nearest | None
+
+
+def vicinity(
+    xy_um: NDArray[np.float64], context_xy_um: NDArray[np.float64], config: ModelConfig
+) -> Vicinity:
+    """Find whom a model reads around spots.
+
+    Parameters
+    ----------
+    xy_um
+        (n, 2), centres of the spots, µm; on the lattice of the context or not.
+    context_xy_um
+        (m, 2), centres of the context's spots, µm.
+    config
+        The model's configuration.
+
+    Raises
+    ------
+    SpotsError
+        The centres are not finite numbers of shape (n, 2).
+    """
+    edges_um, niche = config.ring_edges_um, config.niche
+    near = None
+    if niche.reader != "rings":
+        near = nearest(xy_um, context_xy_um, niche.neighbours, edges_um[0], edges_um[-1])
+    return Vicinity(tuple(rings(xy_um, context_xy_um, edges_um)), near)
+
+
+def surroundings(
+    context_features: NDArray[np.float32],
+    rings: Sequence[sparse.csr_matrix],
+    nearest: Nearest | None,
+    rows: NDArray[np.int64] | slice,
+    device: torch.device,
+) -> Surroundings:
+    """Gather what some of n spots see around themselves, with only the context they touch.
+
+    Parameters
+    ----------
+    context_features
+        (m, features) float32, slide-centred; m > 0.
+    rings, nearest
+        Of all n spots, as :func:`vicinity` gives them.
+    rows
+        The spots wanted: their places among the n, any order.
+    device
+        Where the tensors are to lie.
+    """
+    chosen = [ring[rows] for ring in rings]
+    index = None if nearest is None else nearest.index[rows]
+    touching = [ring.indices for ring in chosen]
+    touched = np.zeros(len(context_features), dtype=bool)
+    touched[np.concatenate(touching if index is None else [*touching, index[index >= 0]])] = True
+    # One row at least, so that an isolated spot meets a matrix product of a valid shape.
+    touched[0] |= not touched.any()
+    place = np.cumsum(touched) - 1
+    near = None
+    if nearest is not None and index is not None:
+        there = torch.from_numpy(index >= 0)
+        distance_um = torch.from_numpy(nearest.distance_um[rows]).masked_fill(~there, 0.0)
+        renumbered = torch.from_numpy(np.where(index >= 0, place[index], 0))
+        near = Neighbours(*(part.to(device) for part in (renumbered, distance_um, there)))
+    context = torch.from_numpy(context_features[touched]).to(device)
+    narrowed = tuple(as_sparse(ring[:, touched]).to(device) for ring in chosen)
+    return Surroundings(context, narrowed, near)
+
+
+def joined(parts: Sequence[Surroundings]) -> Surroundings:
+    """Put the surroundings of several slides' spots under one another; none sees another's.
+
+    Parameters
+    ----------
+    parts
+        At least one, all with as many rings, on one device.
+    """
+    spots = [part.rings[0].shape[0] for part in parts]
+    contexts = [len(part.context) for part in parts]
+    rings = tuple(
+        _block_diagonal(ring, spots, contexts)
+        for ring in zip(*(p.rings for p in parts), strict=True)
+    )
+    near = [part.nearest for part in parts if part.nearest is not None]
+    return Surroundings(
+        torch.cat([part.context for part in parts]),
+        rings,
+        _stacked(near, np.cumsum([0, *contexts[:-1]])) if near else None,
+    )
+
+
+def _stacked(near: Sequence[Neighbours], starts: NDArray[np.int64]) -> Neighbours:
+    """Put tables of neighbours under one another, whose contexts now start further down."""
+    return Neighbours(
+        torch.cat([one.index + int(start) for one, start in zip(near, starts, strict=True)]),
+        torch.cat([one.distance_um for one in near]),
+        torch.cat([one.mask for one in near]),
+    )
+
+
+def _block_diagonal(
+    blocks: Sequence[torch.Tensor], rows: Sequence[int], columns: Sequence[int]
+) -> torch.Tensor:
+    """Lay coalesced COO blocks of so many rows and columns along a diagonal."""
+    starts = np.cumsum([[0, 0], *zip(rows[:-1], columns[:-1], strict=True)], axis=0)
+    index = [
+        block.indices() + torch.tensor(start, device=block.device)[:, None]
+        for block, start in zip(blocks, starts, strict=True)
+    ]
+    return torch.sparse_coo_tensor(
+        torch.cat(index, 1),
+        torch.cat([block.values() for block in blocks]),
+        (sum(rows), sum(columns)),
+        check_invariants=False,
+        is_coalesced=True,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """Features of a slide's context: m spots of the model's own lattice.
@@ -63,14 +195,14 @@ class Context:
         (m, features) float32, slide-centred.
     mean
         (features,) float32, the slide's mean, which was taken off.
-    ring_edges_um
-        Edges of the rings of neighbours, µm.
+    config
+        That of the model, which says how far a spot looks.
     """
 
     xy_um: NDArray[np.float64]
     features: NDArray[np.float32]
     mean: NDArray[np.float32]
-    ring_edges_um: tuple[float, ...]
+    config: ModelConfig
 
     @classmethod
     def of(
@@ -94,7 +226,7 @@ class Context:
             rng = np.random.default_rng(STATISTICS_SEED)
             rows = np.sort(rng.choice(rows, config.niche.context_spots, replace=False))
         mean = features[rows].mean(0, dtype=np.float64).astype(np.float32)
-        return cls(xy_um, features - mean, mean, config.ring_edges_um)
+        return cls(xy_um, features - mean, mean, config)
 
     def around(self, xy_um: NDArray[np.float64], device: torch.device) -> Surroundings:
         """Gather what spots see around themselves, with only the context they touch.
@@ -111,14 +243,8 @@ class Context:
         SpotsError
             The centres are not finite numbers of shape (n, 2).
         """
-        matrices = rings(xy_um, self.xy_um, self.ring_edges_um)
-        touched = np.unique(np.concatenate([matrix.indices for matrix in matrices]))
-        # One row at least, so that an isolated spot meets a matrix product of a valid shape.
-        touched = touched if len(touched) else np.zeros(1, touched.dtype)
-        context = torch.from_numpy(self.features[touched]).to(device)
-        return Surroundings(
-            context, tuple(as_sparse(matrix[:, touched]).to(device) for matrix in matrices)
-        )
+        seen = vicinity(xy_um, self.xy_um, self.config)
+        return surroundings(self.features, seen.rings, seen.nearest, slice(None), device)
 
 
 def as_sparse(matrix: sparse.spmatrix) -> torch.Tensor:

@@ -141,7 +141,7 @@ class NicheConfig(Strict):
     reader: Literal["rings", "attention", "hyperbolic-attention"] = Field(
         "rings", description="what the head reads of the neighbours: the niche, or what it attends"
     )
-    neighbours: int = Field(18, ge=1, le=128, description="attention: neighbours read, at most")
+    neighbours: int = Field(20, ge=1, le=128, description="attention: neighbours read, at most")
     heads: int = Field(4, ge=1, le=16, description="attention: heads of the Euclidean form")
     context_spots: int = Field(2000, ge=1, description="spots that give a slide's statistics")
     min_tissue: Share = Field(0.25, description="tissue share of a spot of the context")
@@ -165,6 +165,9 @@ class GeometryConfig(Strict):
     kind: Literal["lorentz", "euclidean"] = "lorentz"
     dim: int = Field(64, ge=2, le=1024, description="dimension of the embedding")
     archetypes: int = Field(0, ge=0, le=256, description="named tissue states; 0 = none")
+    start: Literal["drawn", "unit"] = Field(
+        "drawn", description="points start where random weights put them, or at a radius of about 1"
+    )
 
 
 HeadInput = Literal["features", "spot", "niche", "distances"]
@@ -202,9 +205,11 @@ class ReadoutConfig(Strict):
     )
 
     @model_validator(mode="after")
-    def _the_anchor_is_the_ridge(self) -> ReadoutConfig:
+    def _what_leans_on_the_ridge_has_one(self) -> ReadoutConfig:
         if self.anchor and not self.ridge:
             raise ValueError("anchor adds to the ridge, so ridge cannot be off")
+        if self.gallery and not self.ridge:
+            raise ValueError("gallery keeps what the ridge missed, so ridge cannot be off")
         return self
 
 
@@ -254,6 +259,12 @@ class ModelConfig(Strict):
         flat = self.geometry.kind != "lorentz"
         if flat and "hyperbolic" in f"{self.readout.kernel} {self.niche.reader}":
             raise ValueError("hyperbolic attention and kernels need geometry.kind = 'lorentz'")
+        first_shell = 6 if self.layout.lattice == "hexagon" else 4
+        if self.niche.reader != "rings" and self.niche.neighbours < first_shell:
+            raise ValueError(
+                f"niche.neighbours must be at least {first_shell}, the nearest of a "
+                f"{self.layout.lattice} lattice: equally near ones are read together or not at all"
+            )
         return self
 
     @property

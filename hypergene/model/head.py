@@ -1,6 +1,7 @@
-"""The two readouts of a spot: a trained head and a closed-form ridge, and what they mean in genes.
+"""The trained readout of a spot, and what readouts mean in genes.
 
-Both answer in standardised *gene modules*; :class:`GeneModules` turns modules into genes.
+Every readout answers in standardised *gene modules*; :class:`GeneModules` turns modules into genes.
+Those beside the trained one are in :mod:`hypergene.model.readout`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ class Head(nn.Module):
         Length of the vector it reads.
     config
         Number of modules, hidden width, dropout.
+    from_zero
+        Whether the mean starts at zero. Not where it is scaled by something that starts there: of
+        two factors that are both zero, neither gets a gradient.
     """
 
-    def __init__(self, width: int, config: HeadConfig) -> None:
+    def __init__(self, width: int, config: HeadConfig, *, from_zero: bool = True) -> None:
         super().__init__()
         inner = config.hidden or width
         self.body = nn.Sequential(nn.Dropout(config.dropout))
@@ -45,7 +49,7 @@ class Head(nn.Module):
             self.body.extend([nn.Linear(width, inner), nn.GELU(), nn.Dropout(config.dropout)])
         self.mean = nn.Linear(inner, config.modules)
         self.log_variance = nn.Linear(inner, config.modules)
-        for layer in (self.mean, self.log_variance):
+        for layer in (self.mean, self.log_variance) if from_zero else (self.log_variance,):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -58,37 +62,6 @@ class Head(nn.Module):
         body = self.body(inputs)
         log_variance = self.log_variance(body.detach()).clamp(*LOG_VARIANCE_RANGE)
         return ModuleScores(self.mean(body), log_variance)
-
-
-class RidgeReadout(nn.Module):
-    """Closed-form readout: a ridge on a spot's own features and its ring means.
-
-    The weights are fitted by :func:`hypergene.training.readout.fit_ridge`, never by gradients.
-    ``share`` (0..1) is its part in the average with the head, chosen on inner validation; 0 leaves
-    the head alone.
-
-    Parameters
-    ----------
-    width
-        Length of the vector it reads.
-    modules
-        Number of gene modules.
-    """
-
-    def __init__(self, width: int, modules: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.zeros(width, modules))
-        self.register_buffer("share", torch.zeros(()))
-        self.weight: Tensor
-        self.share: Tensor
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map slide-centred features with ring means (n, width) to module scores (n, modules)."""
-        return inputs @ self.weight
-
-    def blend(self, head: Tensor, ridge: Tensor, share: float | None = None) -> Tensor:
-        """Return the mean of both readouts, (n, modules), with the ridge's own share or another."""
-        return head + (self.share if share is None else share) * (ridge - head)
 
 
 class GeneModules(nn.Module):

@@ -63,15 +63,18 @@ class SharedSpace(nn.Module):
         return self._lift(tangent, self.log_scale_gene)
 
     def _lift(self, tangent: Tensor, log_scale: Tensor) -> Tensor:
-        scaled = tangent.float() * log_scale.clamp(max=0.0).exp()
-        return hyperbolic.exp0(scaled, self.curvature) if self.hyperbolic else scaled
+        return self.lift(tangent.float() * log_scale.clamp(max=0.0).exp())
+
+    def lift(self, tangent: Tensor) -> Tensor:
+        """Lift tangent vectors at the origin (n, dim) as they are: the inverse of `unlift`."""
+        return hyperbolic.exp0(tangent, self.curvature) if self.hyperbolic else tangent
 
     def unlift(self, points: Tensor) -> Tensor:
         """Return the tangent vectors at the origin (n, dim) that lift to points (n, dim)."""
         return hyperbolic.log0(points, self.curvature) if self.hyperbolic else points
 
     def distance(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the distances (n,) of paired points, (n, dim) each."""
+        """Return the distances (...) of paired points, (..., dim) each, broadcast."""
         if self.hyperbolic:
             return hyperbolic.distance(left, right, self.curvature)
         return _length(left - right)

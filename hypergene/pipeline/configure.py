@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
+
 from hypergene import __version__
-from hypergene.errors import DataError
-from hypergene.model.config import EncoderConfig, LayoutConfig, ModelConfig, Provenance
+from hypergene.errors import DataError, UsageError
+from hypergene.model.config import (
+    EncoderConfig,
+    LayoutConfig,
+    ModelConfig,
+    Provenance,
+    first_problem,
+)
 from hypergene.pipeline.gene_choice import ChosenGenes
 from hypergene.st import Sample
 from hypergene.training.expression import Measured
@@ -49,29 +57,40 @@ def configure(
     ------
     DataError
         If the samples differ in layout.
+    UsageError
+        If parts of the recipe do not fit together, or not with the samples' lattice.
     """
     patients = {sample.patient for sample in used}
-    return ModelConfig(
-        provenance=Provenance(
-            name=name,
-            licence=recipe.about.licence,
-            tissue=recipe.about.tissue,
-            trained_on=tuple(sample.sample for sample in used),
-            counts_of=tuple(sample.sample for sample in counts_of),
-            patients=None if None in patients else len(patients),
-            validated_on=tuple(sample.sample for sample in split.validation),
-            validation=split.level,
-            hypergene=__version__,
-        ),
-        encoder=encoder,
-        layout=recipe.layout or _shared_layout(used, data),
-        niche=recipe.niche,
-        geometry=recipe.geometry,
-        head=recipe.head,
-        readout=recipe.readout,
-        genes=genes.names,
-        gene_ids=genes.ids,
+    provenance = Provenance(
+        name=name,
+        licence=recipe.about.licence,
+        tissue=recipe.about.tissue,
+        trained_on=tuple(sample.sample for sample in used),
+        counts_of=tuple(sample.sample for sample in counts_of),
+        patients=None if None in patients else len(patients),
+        validated_on=tuple(sample.sample for sample in split.validation),
+        validation=split.level,
+        hypergene=__version__,
     )
+    layout = recipe.layout or _shared_layout(used, data)
+    try:
+        return ModelConfig(
+            provenance=provenance,
+            encoder=encoder,
+            layout=layout,
+            niche=recipe.niche,
+            geometry=recipe.geometry,
+            head=recipe.head,
+            readout=recipe.readout,
+            genes=genes.names,
+            gene_ids=genes.ids,
+        )
+    except ValidationError as error:
+        _, problem = first_problem(error)
+        raise UsageError(
+            f"Parts of the recipe do not fit together: {problem}.",
+            hint="docs/recipes.md says what each key needs.",
+        ) from error
 
 
 def _shared_layout(samples: Sequence[Sample], data: Mapping[str, Measured]) -> LayoutConfig:

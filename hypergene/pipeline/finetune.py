@@ -9,34 +9,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from hypergene.errors import HypergeneError, OutputError
 from hypergene.features.cache import ArrayCache
-from hypergene.features.device import pick_device
-from hypergene.model.config import ModelConfig
-from hypergene.model.encoder import TileEncoder
-from hypergene.model.network import HyperGene
 from hypergene.pipeline.card import model_card
 from hypergene.pipeline.checks.twins import sketch
 from hypergene.pipeline.configure import configure
 from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
+from hypergene.pipeline.held_out import score_held_out
+from hypergene.pipeline.hierarchy import draw_hierarchy
 from hypergene.pipeline.leaks import refuse_twins_across
-from hypergene.pipeline.metrics_log import MetricsLog
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.run_name import run_name
+from hypergene.pipeline.tensorboard_log import check_tensorboard
+from hypergene.pipeline.training_run import TrainingRun
 from hypergene.st import Sample, read_sample, read_samples
-from hypergene.training.assess import EncodedSection, GeneSets, encode_sections, score_section
-from hypergene.training.expression import Expression, Measured, keep_measured
+from hypergene.training import distributed
+from hypergene.training.archetypes import fit_archetypes
+from hypergene.training.assess import encode_sections
+from hypergene.training.expression import Measured, keep_measured
 from hypergene.training.lora import check_lora
-from hypergene.training.recipe import Recipe, load_recipe
+from hypergene.training.recipe import DEFAULT_PRESET, Recipe, load_recipe
 from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
-from hypergene.training.section import FrozenEncoder, Section, prepare_section
+from hypergene.training.section import FrozenEncoder, prepare_section
 from hypergene.training.splits import Split, split_samples
-from hypergene.training.targets import build_targets
-from hypergene.training.trainer import Best, Trainer
 from hypergene.training.views import Views
 from hypergene.zoo import find_encoder, write_model
 
@@ -51,8 +49,10 @@ class FinetuneOptions:
     ----------
     name
         The model's name; None = the name of the output folder.
+    preset
+        Recipe to start from, see :func:`hypergene.training.recipe.presets`.
     recipe
-        TOML file over the default recipe.
+        TOML file over the preset.
     set
         Single values of the recipe, ``"section.key=value"``.
     test
@@ -71,6 +71,8 @@ class FinetuneOptions:
         Folder of tiles and tables that runs may share; None = ``cache/`` in the output folder.
     workers
         Threads that read tiles.
+    tensorboard
+        Write the course of training for TensorBoard, too, into ``tensorboard/`` of the run.
     resume
         Go on from the checkpoints in the output folder.
     overwrite
@@ -78,6 +80,7 @@ class FinetuneOptions:
     """
 
     name: str | None = None
+    preset: str = DEFAULT_PRESET
     recipe: Path | None = None
     set: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -88,6 +91,7 @@ class FinetuneOptions:
     device: str = "auto"
     cache: Path | None = None
     workers: int = 2
+    tensorboard: bool = False
     resume: bool = True
     overwrite: bool = False
 
@@ -116,8 +120,8 @@ def finetune(
         A samples sheet, a folder in the HER2ST layout, or the samples themselves.
     out
         Folder of the run: ``model/`` (what ``predict --model`` takes), ``metrics.csv``,
-        ``scores.csv`` and ``genes-<sample>.csv`` of the held-out samples, ``checkpoints/`` and
-        ``cache/``.
+        ``hierarchy.png``, ``scores.csv`` and ``genes-<sample>.csv`` of the held-out samples,
+        ``checkpoints/`` and ``cache/``.
     options
         See :class:`FinetuneOptions`.
     **overrides
@@ -133,6 +137,10 @@ def finetune(
     HypergeneError
         Whatever is wrong with samples, recipe or output, in one sentence.
 
+    Notes
+    -----
+    Under torchrun every process calls this alike; the main one writes.
+
     Examples
     --------
     >>> import hypergene
@@ -140,12 +148,24 @@ def finetune(
     """
     options = replace(options or FinetuneOptions(), **overrides)
     out = Path(out)
+    with distributed.session(options.device) as device:
+        _finetune(samples, out, options, device)
+    return out / "model"
+
+
+def _finetune(
+    samples: str | Path | Sequence[Sample],
+    out: Path,
+    options: FinetuneOptions,
+    device: torch.device,
+) -> None:
     recipe = _recipe(options)
-    device = pick_device(options.device)
     split = _split(samples, options)
     _refuse_finished(out / "model", overwrite=options.overwrite)
     if recipe.train.encoder == "lora":
         check_lora()
+    if options.tensorboard:
+        check_tensorboard()
     # Before any data are read: access to weights that nobody may use is a short story.
     found = find_encoder(recipe.encoder)
     gene_files = GeneFiles.of(recipe.genes)
@@ -163,8 +183,9 @@ def finetune(
         sets_to_score([expression[sample.sample] for sample in part], config.genes)
         for part in (split.train, used)
     )
-    if options.overwrite or not options.resume:
+    if distributed.is_main() and (options.overwrite or not options.resume):
         _clear(out)
+    distributed.barrier()
     torch.manual_seed(options.seed)
     is_frozen = recipe.train.encoder == "frozen"
     start = found.load() if is_frozen or found.weights is not None else None
@@ -192,29 +213,44 @@ def finetune(
         for phase, samples in counts_only.items()
     }
 
-    name = run_name(config, recipe, split, sections, expression, counts_only, options.seed)
-    run = _Run(config, recipe, select_sets, start, device, options.seed, out, cache, name)
-    model, best = run.train("select", train, more["select"], validation)
+    run = TrainingRun(
+        config=config,
+        recipe=recipe,
+        sets=select_sets,
+        start=start,
+        device=device,
+        seed=options.seed,
+        out=out,
+        cache=cache,
+        name=run_name(config, recipe, split, sections, expression, counts_only, options.seed),
+        tensorboard=options.tensorboard,
+    )
+    chosen = final = run.train("select", train, more["select"], validation)
+    if validation and recipe.train.refit:
+        final = run.train("refit", learnt, more["refit"], [], chosen.best)
+    if not distributed.is_main():
+        return
     if validation:
-        measure_reliability(model, encode_sections(model, validation, device), device)
-        if recipe.train.refit:
-            chosen = model
-            model, _ = run.train("refit", learnt, more["refit"], [], best)
-            copy_reliability(chosen, model)
-    fit_reference(model, encode_sections(model, [sections[s.sample] for s in used], device))
+        measure_reliability(chosen.model, encode_sections(chosen.model, validation, device), device)
+        copy_reliability(chosen.model, final.model)
+    seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
+    fit_reference(final.model, seen)
+    fit_archetypes(final.model, seen, final.targets.scores, device, options.seed)
+    draw_hierarchy(final.model, seen, final.targets.scores, device, out / "hierarchy.png")
 
     patients = {sample.patient for sample in split.learnt}
-    scores = _score(model, encode_sections(model, tested, device), test_sets, patients, out, device)
+    held_out = encode_sections(final.model, tested, device)
+    scores = score_held_out(final.model, held_out, test_sets, patients, out, device)
     with draft_of(out / "model", overwrite=options.overwrite) as folder:
         folder.mkdir()
-        write_model(folder, model, model_card(model, split, recipe, best, scores))
-    return out / "model"
+        card = model_card(final.model, split, recipe, chosen.best, scores)
+        write_model(folder, final.model, card)
 
 
 def _recipe(options: FinetuneOptions) -> Recipe:
     path = None if options.recipe is None else Path(options.recipe)
     epochs = () if options.epochs is None else (f"train.epochs={options.epochs}",)
-    return load_recipe(path, options.set + epochs)
+    return load_recipe(path, options.set + epochs, options.preset)
 
 
 def _split(samples: str | Path | Sequence[Sample], options: FinetuneOptions) -> Split:
@@ -255,8 +291,9 @@ def _refuse_finished(folder: Path, *, overwrite: bool) -> None:
 def _clear(out: Path) -> None:
     """Remove what an earlier run left, but for its model and the cache."""
     try:
-        if (out / "checkpoints").exists():
-            shutil.rmtree(out / "checkpoints")
+        for folder in (out / "checkpoints", out / "tensorboard"):
+            if folder.exists():
+                shutil.rmtree(folder)
         for table in (out / "metrics.csv", out / "scores.csv", *out.glob("genes-*.csv")):
             table.unlink(missing_ok=True)
     except OSError as error:
@@ -264,89 +301,6 @@ def _clear(out: Path) -> None:
             f"The earlier run in {out} cannot be removed ({error.strerror or error}).",
             hint="Choose another --out.",
         ) from error
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What both phases of a run share."""
-
-    config: ModelConfig
-    recipe: Recipe
-    sets: GeneSets
-    start: TileEncoder | None
-    device: torch.device
-    seed: int
-    out: Path
-    cache: ArrayCache
-    name: str
-
-    def train(
-        self,
-        phase: str,
-        train: Sequence[Section],
-        counts_only: Sequence[Expression],
-        validation: Sequence[Section],
-        best: Best | None = None,
-    ) -> tuple[HyperGene, Best]:
-        """Train a fresh model: until the validation is best, or as long as `best` says."""
-        torch.manual_seed(self.seed)
-        model = HyperGene(self.config)
-        if self.start is not None and self.recipe.train.encoder == "frozen":
-            model.encoder = self.start  # the very one that the cached features come from
-        elif self.start is not None:
-            model.encoder.load_state_dict(self.start.state_dict())
-        targets = build_targets(
-            [section.expression for section in train],
-            self.config.head.modules,
-            self.recipe.targets,
-            self.cache,
-            counts_only=counts_only,
-            seed=self.seed,
-        )
-        trainer = Trainer(
-            model,
-            self.recipe,
-            train,
-            validation,
-            targets,
-            self.sets,
-            device=self.device,
-            seed=self.seed,
-            run=f"{phase} {self.name}",
-            checkpoint=self.out / "checkpoints" / f"{phase}.pt",
-            log=MetricsLog(self.out / "metrics.csv", phase),
-        )
-        if best is None:
-            return model, trainer.fit()
-        return model, trainer.fit(stop_epoch=best.epoch, share=best.share)
-
-
-def _score(
-    model: HyperGene,
-    tested: Sequence[EncodedSection],
-    sets: GeneSets,
-    patients: set[str | None],
-    out: Path,
-    device: torch.device,
-) -> pd.DataFrame | None:
-    """Score held-out sections; write ``scores.csv`` and one table of genes a section.
-
-    The column ``held_out`` says ``patient`` where nothing was learnt of a section's patient, and
-    ``section`` where something was or nobody knows: such scores are optimistic.
-    """
-    if not tested:
-        return None
-    rows = []
-    for encoded in tested:
-        name, patient = encoded.section.name, encoded.section.patient
-        apart = None not in {patient, *patients} and patient not in patients
-        by_gene, by_set = score_section(model, encoded, model.config.genes, sets, device)
-        _write_csv(by_gene.rename_axis("gene"), out / f"genes-{name}.csv")
-        by_set["held_out"] = "patient" if apart else "section"
-        rows.append(by_set.rename_axis("gene_set").reset_index().assign(sample=name))
-    table = pd.concat(rows).set_index(["sample", "gene_set"])
-    _write_csv(table, out / "scores.csv")
-    return table
 
 
 def _read(
@@ -366,8 +320,3 @@ def _read(
             shutil.rmtree(out, ignore_errors=True)
         raise
     return data
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with draft_of(path, overwrite=True) as draft:
-        table.to_csv(draft)

@@ -14,12 +14,14 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from hypergene.errors import SpotsError, UsageError
 from hypergene.features.context import Context, context_layout, context_spots
 from hypergene.features.device import pick_device, precision_name
 from hypergene.features.encode import encode_spots
+from hypergene.model.archetypes import Archetypes, Assignment
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.output import write_anndata
@@ -117,7 +119,8 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
     AnnData
         n spots × genes. ``X``: float32, predicted natural log1p of counts per 10,000;
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
-        array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius;
+        array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
+        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood;
         ``var``: heldout_pcc, ceiling_pcc, reliable; ``obsm``: spatial (x, y) in level-0 px and
         X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
 
@@ -351,6 +354,9 @@ def _read_out(
         unusual[rows] = model.reference(raw).cpu().numpy()
     obs = spot_table(placed, min_tissue=options.min_tissue)
     obs["ood_score"], obs["radius"] = unusual, radius
+    if model.archetypes is not None:
+        points = torch.from_numpy(embedding).to(device)
+        obs = obs.assign(**_likened(model.archetypes, points, model.space.curvature))
     return AnnData(
         expression,
         obs=obs,
@@ -358,6 +364,18 @@ def _read_out(
         layers={"std": spread},
         obsm={"spatial": placed.spots.xy_px, "X_hypergene": embedding},
     )
+
+
+def _likened(archetypes: Archetypes, points: Tensor, curvature: Tensor) -> dict[str, Any]:
+    """Return the columns of ``obs`` that liken image points (n, dim) to the archetypes."""
+    assigned: Assignment = archetypes(points, curvature)
+    weights = assigned.weights.cpu().numpy()
+    names = [str(k) for k in range(len(archetypes))]
+    return {
+        "archetype": pd.Categorical.from_codes(weights.argmax(1), categories=names),
+        **{f"archetype_{name}": weights[:, k] for k, name in enumerate(names)},
+        "archetype_ood": archetypes.percentile(assigned.nearest).cpu().numpy(),
+    }
 
 
 def _gene_table(model: HyperGene, genes: NDArray[np.int64]) -> pd.DataFrame:

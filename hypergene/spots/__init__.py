@@ -1,4 +1,4 @@
-"""Spots: layouts of the platforms, the table of spots, rings of neighbours. Pure numpy and scipy.
+"""Spots: layouts of the platforms, the table of spots, neighbours. Pure numpy and scipy.
 
 >>> layout = layout_named("visium")
 >>> spots = lay_spots(layout, dimensions_px=(4000, 4000), mpp=(0.5, 0.5))
@@ -6,7 +6,8 @@
 """
 
 from hypergene.spots.layout import Layout, lay_spots, layout_named
+from hypergene.spots.nearest import Nearest, nearest
 from hypergene.spots.rings import rings
 from hypergene.spots.table import Spots
 
-__all__ = ["Layout", "Spots", "lay_spots", "layout_named", "rings"]
+__all__ = ["Layout", "Nearest", "Spots", "lay_spots", "layout_named", "nearest", "rings"]

@@ -53,7 +53,7 @@ def rings(
     Time grows as n log m plus the number of pairs, memory with n plus the number of pairs found:
     candidates come from a KD-tree, at most about ``MAX_PAIRS`` at a time.
     """
-    query, context = _points(query_um, "query"), _points(context_um, "context")
+    query, context = finite_points(query_um, "query"), finite_points(context_um, "context")
     edges = np.asarray(edges_um, dtype=np.float64)
     rise = edges.ndim == 1 and len(edges) > 1 and edges[0] >= 0 and bool(np.all(np.diff(edges) > 0))
     if not (rise and np.isfinite(edges).all()):
@@ -75,11 +75,25 @@ def rings(
     return [sparse.vstack([empty, *part], format="csr", dtype=np.float32) for part in parts]
 
 
-def _points(points_um: npt.ArrayLike, role: str) -> npt.NDArray[np.float64]:
+def finite_points(points_um: npt.ArrayLike, role: str) -> npt.NDArray[np.float64]:
+    """Return points as float64 (n, 2), µm.
+
+    Parameters
+    ----------
+    points_um
+        (n, 2), µm.
+    role
+        What they are, for the message.
+
+    Raises
+    ------
+    SpotsError
+        If they are of another shape, or not finite.
+    """
     points = np.asarray(points_um, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise SpotsError(
-            f"Rings need finite {role} points of shape (n, 2), these are {points.shape}."
+            f"Neighbours need finite {role} points of shape (n, 2), these are {points.shape}."
         )
     return points
 

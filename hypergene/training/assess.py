@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from hypergene.errors import UsageError
 from hypergene.evaluation import pearson_per_gene, score_slide, summarise
-from hypergene.features.context import Context, as_sparse
+from hypergene.features.context import Context, surroundings
 from hypergene.model.network import HyperGene, Reading, Surroundings
-from hypergene.training.readout import fit_ridge, spatial_blocks
+from hypergene.model.readout import Blend
+from hypergene.training.readout import Ridge, fit_gallery, fit_kernel, spatial_blocks
 from hypergene.training.section import Section
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-EVEN = 0.5
+KERNEL_SHARES = (0.0, 0.5, 1.0)
+GALLERY_SHARES = (0.0, 0.5, 1.0)
 WORTH_IT = 0.01
-"""Gain in the selection metric for which the even average of both readouts is given up."""
+"""Gain in the selection metric for which the plain blend of readouts is given up."""
 GeneSets = Mapping[str, Sequence[str]]
 
 
@@ -43,10 +47,8 @@ class EncodedSection:
 
     def around(self, device: torch.device) -> Surroundings:
         """Surroundings of all spots."""
-        context = torch.from_numpy(self.context.features).to(device)
-        return Surroundings(
-            context, tuple(as_sparse(ring).to(device) for ring in self.section.rings)
-        )
+        section, everyone = self.section, slice(None)
+        return surroundings(self.context.features, section.rings, section.nearest, everyone, device)
 
 
 def encode_sections(
@@ -60,29 +62,102 @@ def encode_sections(
 
 
 @torch.inference_mode()
-def fit_readout(
+def fit_readouts(
     model: HyperGene,
     encoded: Sequence[EncodedSection],
     scores: Sequence[NDArray[np.float32]],
     device: torch.device,
+    *,
+    only_ridge: bool = False,
 ) -> None:
-    """Fit the closed-form readout of `model` on training sections, in place.
+    """Fit the closed-form readouts that `model` has on training sections, in place.
 
-    Penalties are chosen by leaving out slides, or quarters of the slide if there is only one.
+    Penalties are chosen by leaving out slides, or quarters of the slide if there is only one. The
+    gallery keeps residuals of ridges that were fitted without the spot's patient (see
+    :func:`apart`).
+
+    Parameters
+    ----------
+    model
+        The model; its shares stay as they are.
+    encoded
+        Training sections, encoded by this model.
+    scores
+        One (n, modules) float32 a section: standardised module scores of its spots.
+    device
+        Where the model is.
+    only_ridge
+        Leave kernel and gallery: what an anchor needs before the first step.
+
+    Raises
+    ------
+    UsageError
+        A gallery is to correct by residuals of a ridge that is switched off.
     """
-    inputs = [
-        model.ridge_inputs(torch.from_numpy(e.features).to(device), e.around(device)).cpu().numpy()
-        for e in encoded
-    ]
-    fitted = fit_ridge(np.concatenate(inputs), np.concatenate(scores), _groups(encoded))
-    model.ridge.weight.copy_(torch.from_numpy(fitted))
+    chosen = model.config.readout
+    if chosen.gallery and not chosen.ridge:
+        raise UsageError(
+            "readout.gallery keeps residuals of the ridge, which is off.",
+            hint="Set readout.ridge = true, or readout.gallery = 0.",
+        )
+    sections = [one.section for one in encoded]
+    groups, targets = _groups(sections), np.concatenate(scores)
+    inputs = np.concatenate([_inputs(model, one, device) for one in encoded])
+    ridge = Ridge(inputs, targets, groups) if chosen.ridge else None
+    if ridge is not None:
+        model.ridge.weight.copy_(torch.from_numpy(ridge.weight))
+    if only_ridge:
+        return
+    if model.kernel is not None:
+        curved = model.kernel.kind == "hyperbolic"
+        read = (
+            np.concatenate([_points(model, one, device) for one in encoded]) if curved else inputs
+        )
+        kind, inducing = model.kernel.kind, len(model.kernel.points)
+        curvature = model.space.curvature.item()
+        kernel = fit_kernel(kind, read, targets, groups, inducing=inducing, curvature=curvature)
+        model.kernel.hold(*map(torch.as_tensor, kernel))
+    if model.gallery is not None and ridge is not None:
+        residuals = ridge.residuals(apart(sections))
+        gallery = fit_gallery(inputs, residuals, len(model.gallery.keys))
+        model.gallery.hold(*map(torch.as_tensor, gallery))
 
 
-def _groups(encoded: Sequence[EncodedSection]) -> NDArray[np.int64]:
-    sections = [e.section for e in encoded]
+def apart(sections: Sequence[Section]) -> NDArray[np.int64]:
+    """Say which spots of training sections are left out together, to be residuals of a gallery.
+
+    Those of one patient where there are several and all are known, for a new slide is one of
+    another patient; else those of one slide; of a single slide its quarters.
+
+    Returns
+    -------
+    ndarray
+        (n,) int64 over the spots of all sections.
+    """
+    patients = [section.patient for section in sections]
+    if None in patients or len(set(patients)) == 1:
+        return _groups(sections)
+    number = {patient: place for place, patient in enumerate(dict.fromkeys(patients))}
+    sizes = [len(section) for section in sections]
+    return np.repeat([number[patient] for patient in patients], sizes)
+
+
+def _groups(sections: Sequence[Section]) -> NDArray[np.int64]:
     if len(sections) == 1:
         return spatial_blocks(sections[0].xy_um)
     return np.repeat(np.arange(len(sections)), [len(section) for section in sections])
+
+
+def _inputs(model: HyperGene, encoded: EncodedSection, device: torch.device) -> NDArray[np.float32]:
+    features = torch.from_numpy(encoded.features).to(device)
+    inputs: NDArray[np.float32] = model.ridge_inputs(features, encoded.around(device)).cpu().numpy()
+    return inputs
+
+
+def _points(model: HyperGene, encoded: EncodedSection, device: torch.device) -> NDArray[np.float32]:
+    features = torch.from_numpy(encoded.features).to(device)
+    points: NDArray[np.float32] = model.view(features, encoded.around(device)).spot.cpu().numpy()
+    return points
 
 
 @torch.inference_mode()
@@ -105,16 +180,28 @@ def validate(
     genes: Sequence[str],
     sets: GeneSets,
     device: torch.device,
-) -> dict[float, dict[str, float]]:
-    """Mean Pearson by gene set, for every share of the closed-form readout in the blend."""
-    rows: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
+) -> dict[Blend, dict[str, float]]:
+    """Mean Pearson by gene set, for every blend of the readouts that the model has."""
+    rows: dict[Blend, list[dict[str, float]]] = {blend: [] for blend in blends(model)}
     for one in encoded:
         reading, truth = _read(model, one, device), one.section.expression.dense()
-        for share, found in rows.items():
-            scores = model.ridge.blend(reading.head.mean, reading.ridge, share)
+        inputs = torch.from_numpy(_inputs(model, one, device)).to(device)
+        for blend, found in rows.items():
+            scores = model.answer(reading.head.mean, reading.ridge, reading.kernel, inputs, blend)
             prediction = model.modules_to_genes.expression(scores).cpu().numpy()
             found.append(_pearson_by_set(truth, prediction, genes, sets))
-    return {share: pd.DataFrame(found).mean().to_dict() for share, found in rows.items()}
+    return {blend: pd.DataFrame(found).mean().to_dict() for blend, found in rows.items()}
+
+
+def blends(model: HyperGene) -> list[Blend]:
+    """List the blends to choose from; each readout that the model has is left out of some."""
+    averaged = model.config.readout.ridge and not model.config.readout.anchor
+    ridge = SHARES if averaged else (0.0,)
+    kernel = KERNEL_SHARES if model.kernel is not None else (0.0,)
+    gallery = GALLERY_SHARES if model.gallery is not None else (0.0,)
+    grid = [Blend(*shares) for shares in product(ridge, kernel, gallery)]
+    # Where the kernel has all of the answer, the ridge has nothing to share.
+    return [blend for blend in grid if blend.kernel < 1 or blend.ridge == 0]
 
 
 def _read(model: HyperGene, encoded: EncodedSection, device: torch.device) -> Reading:
@@ -127,21 +214,23 @@ def selection_metric(pearson: Mapping[str, float]) -> float:
     return float(np.mean(list(pearson.values())))
 
 
-def choose_share(by_share: Mapping[float, Mapping[str, float]]) -> float:
-    """Choose how much the closed-form readout has to say.
+def choose_blend(by_blend: Mapping[Blend, Mapping[str, float]]) -> Blend:
+    """Choose how much each readout has to say.
 
-    The even average stays unless another share is better by more than `WORTH_IT`: validation is
-    one patient, whose preference for a readout need not be the next patient's, and averages of
-    two different readouts fail more gently than either.
+    The plain blend stays unless another is better by more than `WORTH_IT`: the even average of head
+    and ridge, or the head alone where the ridge is off or anchors the head. Validation is one
+    patient, whose preference for a readout need not be the next patient's, and averages of two
+    different readouts fail more gently than either.
 
     Parameters
     ----------
-    by_share
+    by_blend
         As :func:`validate` gives it.
     """
-    best = max(by_share, key=lambda share: selection_metric(by_share[share]))
-    gain = selection_metric(by_share[best]) - selection_metric(by_share[EVEN])
-    return best if gain > WORTH_IT else EVEN
+    plain = Blend() if Blend() in by_blend else Blend(ridge=0.0)
+    best = max(by_blend, key=lambda blend: selection_metric(by_blend[blend]))
+    gain = selection_metric(by_blend[best]) - selection_metric(by_blend[plain])
+    return best if gain > WORTH_IT else plain
 
 
 def score_section(

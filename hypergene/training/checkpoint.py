@@ -36,7 +36,7 @@ def load_state(path: Path, run: str) -> State | None:
     path
         The checkpoint.
     run
-        What the run is (recipe, samples, seed); a checkpoint of another run is refused.
+        What the run is (recipe, samples, seed, processes); a checkpoint of another run is refused.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def load_state(path: Path, run: str) -> State | None:
         raise OutputError(f"The checkpoint {path} is damaged.", hint=hint) from error
     if state.get("run") != run:
         raise OutputError(
-            f"The checkpoint {path} belongs to a run with another recipe, seed or samples.",
+            f"The checkpoint {path} belongs to a run with another recipe, seed, samples or number "
+            "of processes.",
             hint=hint,
         )
     return state

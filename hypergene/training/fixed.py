@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-import torch
 from torch import Tensor
 
 from hypergene.model.network import HyperGene
@@ -42,15 +41,3 @@ def load_changing(model: HyperGene, state: dict[str, Tensor], fixed: Container[s
     if missing:
         raise KeyError(f"not the state of this model: {sorted(missing)[:3]}")
     model.load_state_dict(state, strict=False)
-
-
-@torch.no_grad()
-def average_into(average: HyperGene, model: HyperGene, decay: float, fixed: Container[str]) -> None:
-    """Move the averaged weights towards those of now by 1 - `decay`."""
-    means = average.state_dict()
-    for name, now in changing(model, fixed).items():
-        mean = means[name]
-        if mean.dtype.is_floating_point:
-            mean.lerp_(now, 1 - decay)
-        else:
-            mean.copy_(now)

@@ -1,8 +1,8 @@
 """A recipe: everything that decides how a model is trained, in one TOML file.
 
-``hypergene finetune --recipe FILE`` reads one over the default, ``--set section.key=value`` changes
-a single value. A recipe that no one can run (unknown key, value out of range) is refused before
-any data is read.
+``hypergene finetune --preset NAME`` starts from a recipe that travels with the package, ``--recipe
+FILE`` reads one over it, ``--set section.key=value`` changes a single value. A recipe that no one
+can run (unknown key, value out of range) is refused before any data is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -29,6 +29,8 @@ from hypergene.model.config import (
     first_problem,
 )
 from hypergene.training.terms import Losses
+
+DEFAULT_PRESET: Final = "hypergene"
 
 
 class About(Strict):
@@ -94,6 +96,9 @@ class Optimisation(Strict):
     epochs: int = Field(60, ge=1)
     slides_per_batch: int = Field(4, ge=1)
     spots_per_slide: int = Field(16, ge=2)
+    balance: Share = Field(
+        1.0, description="a section is drawn by patient (1), by its number of spots (0), or between"
+    )
     lr: Positive = 1e-3
     weight_decay: float = Field(0.05, ge=0)
     warmup: Share = Field(0.1, description="share of all steps")
@@ -137,28 +142,35 @@ class Recipe(Strict):
         return self
 
 
-def default_recipe_text() -> str:
-    """Return the default recipe as TOML."""
-    return resources.files("hypergene.training.recipes").joinpath("small.toml").read_text("utf-8")
+def presets() -> tuple[str, ...]:
+    """Return the names of the recipes that travel with the package (docs/presets.md)."""
+    files = resources.files("hypergene.training.recipes").iterdir()
+    names = (file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+    return tuple(sorted(names))
 
 
-def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe over the default one.
+def load_recipe(
+    path: Path | None = None, overrides: Sequence[str] = (), preset: str = DEFAULT_PRESET
+) -> Recipe:
+    """Read a recipe over a preset.
 
     Parameters
     ----------
     path
-        A TOML file; what it leaves out keeps the default. None = the default recipe.
+        A TOML file; what it leaves out is that of the preset. None = the preset as it is.
     overrides
         ``"section.key=value"``, the value in TOML (bare words are taken as text).
+    preset
+        One of :func:`presets`.
 
     Raises
     ------
     UsageError
-        The file is missing or no TOML, or a key or value is not that of a recipe.
+        There is no such preset, the file is missing or no TOML, or a key or value is not that of a
+        recipe.
     """
-    source = "the default recipe"
-    values = tomllib.loads(default_recipe_text())
+    source = f"the preset {preset}"
+    values = _read_preset(preset)
     if path is not None:
         source = str(path)
         values = _merged(values, _read_toml(path))
@@ -172,9 +184,18 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     except ValidationError as error:
         place, problem = first_problem(error)
         raise UsageError(
-            f"{place} in {source} is not right: {problem}.",
+            f"{place + ' in ' if place else ''}{source} is not right: {problem}.",
             hint="docs/recipes.md lists every key with its range.",
         ) from error
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise UsageError(
+            f"There is no preset {name!r}.", hint=f"The presets are {', '.join(presets())}."
+        )
+    file = resources.files("hypergene.training.recipes").joinpath(f"{name}.toml")
+    return tomllib.loads(file.read_text("utf-8"))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

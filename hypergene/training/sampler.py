@@ -11,10 +11,13 @@ from hypergene.training.section import Section
 
 
 def batches_per_epoch(
-    sections: Sequence[Section], slides_per_batch: int, spots_per_slide: int
+    sections: Sequence[Section], slides_per_batch: int, spots_per_slide: int, processes: int = 1
 ) -> int:
-    """Return how many batches draw as many spots as there are, at least 1."""
-    drawn = min(slides_per_batch, len(sections)) * spots_per_slide
+    """Return after how many batches in each process as many spots as there are were drawn.
+
+    At least 1. Each process draws batches of its own.
+    """
+    drawn = min(slides_per_batch, len(sections)) * spots_per_slide * processes
     return max(1, round(sum(len(section) for section in sections) / drawn))
 
 
@@ -23,14 +26,16 @@ def balanced_batches(
     slides_per_batch: int,
     spots_per_slide: int,
     generator: torch.Generator,
+    processes: int = 1,
+    balance: float = 1.0,
 ) -> Iterator[list[tuple[int, Tensor]]]:
     """Yield the batches of one epoch.
 
     A batch is `slides_per_batch` different sections with `spots_per_slide` different spots each.
-    A section is drawn in proportion to its spots, shared among patients: a patient with many
-    sections, or a section with many spots, does not drown the others (the chance of a section is
-    the mean of its share of spots and its patient's equal share). An epoch has as many batches as
-    it takes to draw as many spots as there are.
+    With a `balance` of 1 patients are drawn alike often, and so are the sections of each: one with
+    many sections does not drown the others. With 0 a section is drawn in proportion to its spots;
+    between them its chance is the weighted mean of both. An epoch has as many batches as it takes
+    to draw as many spots as there are, in all `processes` together.
 
     Yields
     ------
@@ -38,12 +43,12 @@ def balanced_batches(
     """
     slides = min(slides_per_batch, len(sections))
     total = sum(len(section) for section in sections)
-    batches = batches_per_epoch(sections, slides_per_batch, spots_per_slide)
+    batches = batches_per_epoch(sections, slides_per_batch, spots_per_slide, processes)
     patients = [section.patient or section.name for section in sections]
     by_patient = {name: patients.count(name) for name in patients}
     chance = torch.tensor(
         [
-            0.5 * len(section) / total + 0.5 / len(by_patient) / by_patient[patient]
+            (1 - balance) * len(section) / total + balance / len(by_patient) / by_patient[patient]
             for section, patient in zip(sections, patients, strict=True)
         ]
     )

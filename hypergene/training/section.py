@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
-from hypergene.features.context import Context, context_spots
+from hypergene.features.context import Context, context_spots, vicinity
 from hypergene.features.encode import encode_spots, encode_tiles
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, find_tissue, read_tiles
-from hypergene.spots import Layout, Spots, rings
+from hypergene.spots import Layout, Nearest, Spots, rings
 from hypergene.st import check_inside, open_image
 from hypergene.training.augment import MARGIN
 from hypergene.training.expression import Expression, Measured, average_with
@@ -117,6 +117,8 @@ class Section:
         (n, n) CSR, averages a spot and the measured spots of its first ring: the gene niche.
     images
         Tiles for an encoder in training, or features of a frozen one.
+    nearest
+        Single neighbours of each spot in the context; None where the model reads rings alone.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Section:
     rings: tuple[sparse.csr_matrix, ...]
     neighbours: sparse.csr_matrix
     images: SectionTiles | SectionFeatures
+    nearest: Nearest | None = None
 
     def __len__(self) -> int:
         """Return the number of measured spots."""
@@ -201,6 +204,7 @@ def prepare_section(
         for warning in slide.warnings:
             log.warning("%s: %s", slide.path.name, warning)
     near = rings(spots.xy_um, spots.xy_um, (0.0, config.ring_edges_um[1]))[0]
+    seen = vicinity(spots.xy_um, context.xy_um, config)
     return Section(
         name=sample.sample,
         patient=sample.patient,
@@ -208,9 +212,10 @@ def prepare_section(
         expression=measured.expression(columns),
         log_depth=np.log(measured.obs["total_counts"].to_numpy(np.float64)),
         context_xy_um=context.xy_um,
-        rings=tuple(rings(spots.xy_um, context.xy_um, config.ring_edges_um)),
+        rings=seen.rings,
         neighbours=average_with(near),
         images=images,
+        nearest=seen.nearest,
     )
 
 

@@ -1,8 +1,13 @@
-"""A model folder on disk: ``config.json``, ``model.safetensors``, ``README.md``."""
+"""A model folder on disk: ``config.json``, ``model.safetensors``, ``README.md``.
+
+With archetypes also ``archetypes.csv``, for people: it is written, and never read.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+ARCHETYPES = "archetypes.csv"
 
 _MAY_BE_UNKNOWN = ("heldout_pcc", "ceiling_pcc")
 
@@ -46,7 +52,8 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
     ------
     ModelError
         No such model; a file is missing or damaged; the configuration has unknown keys or values
-        out of range; a tensor is missing, unknown, of another shape or type, or not a number.
+        out of range; a tensor is missing, unknown, of another shape or type, or not a number; the
+        archetypes are no points of the model's space.
     UsageError
         There is no such device.
     """
@@ -58,6 +65,7 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
     model = HyperGene(config)
     _check_tensors(model.state_dict(), weights, folder / WEIGHTS)
     model.load_state_dict(weights)
+    _check_archetypes(model, folder / WEIGHTS)
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:  # torch says either of a missing device
@@ -97,6 +105,9 @@ def read_config(folder: Path) -> ModelConfig:
 def write_model(folder: Path, model: HyperGene, card: str) -> None:
     """Write a model into an existing, empty folder.
 
+    A model with archetypes gets ``archetypes.csv`` as well: a row a gene, a column an archetype,
+    mean expression as natural log1p of counts per 10,000.
+
     Parameters
     ----------
     folder
@@ -126,6 +137,8 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
         (folder / WEIGHTS).write_bytes(save(tensors))
         (folder / CONFIG).write_text(_readable_json(config), encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")
+        if model.archetypes is not None:
+            (folder / ARCHETYPES).write_text(_expression_of_archetypes(model), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"The model cannot be written to {folder} ({error}).",
@@ -157,6 +170,18 @@ def _readable_json(config: dict[str, object]) -> str:
     text = json.dumps(config, indent=2, ensure_ascii=False).removesuffix("\n}")
     rows = [f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in lists.items()]
     return text + ",\n" + ",\n".join(rows) + "\n}\n"
+
+
+def _expression_of_archetypes(model: HyperGene) -> str:
+    """Lay out the mean expression of every archetype as CSV, one row a gene."""
+    assert model.archetypes is not None
+    expression = model.modules_to_genes.expression(model.archetypes.scores).T.tolist()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["gene", *(f"archetype_{k}" for k in range(len(model.archetypes)))])
+    for gene, row in zip(model.config.genes, expression, strict=True):
+        writer.writerow([gene, *(f"{value:.4f}" for value in row)])
+    return text.getvalue()
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -195,6 +220,15 @@ def _check_tensors(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Pa
                 f"The tensor {name!r} in {path} holds values that are not numbers.",
                 hint="Its training failed; use another model.",
             )
+
+
+def _check_archetypes(model: HyperGene, path: Path) -> None:
+    damage = None if model.archetypes is None else model.archetypes.damage()
+    if damage is not None:
+        raise ModelError(
+            f"The archetypes in {path} have {damage}.",
+            hint="They cannot come from a training; fetch the model again.",
+        )
 
 
 def _kind(tensor: Tensor) -> str:

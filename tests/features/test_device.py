@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hypergene.errors import UsageError
+from hypergene.errors import HypergeneError, UsageError
 from hypergene.features import device as devices
-from hypergene.features.device import encoder_precision, pick_device, precision_name
+from hypergene.features.device import encoder_precision, pick_device, precision_name, repeatable
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int, capability: tuple[int, int] = (9, 0)) -> None:
@@ -87,3 +87,39 @@ def test_a_torch_that_cannot_tell_is_taken_to_have_no_bfloat16(monkeypatch: pyte
     assert devices.cpu_has_bfloat16() is False
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     assert devices.cpu_has_bfloat16() is True
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_precision_that_is_asked_for_is_used_whatever_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+):
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: has_bfloat16)
+    one = torch.ones(2, 2)
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with encoder_precision(torch.device("cpu"), training=True, precision=precision):
+            assert (one @ one).dtype == dtype
+
+
+def irregular() -> None:
+    """Something that torch has no deterministic algorithm for."""
+    torch.zeros(3).put_(torch.tensor([1]), torch.ones(1))
+
+
+def test_what_cannot_repeat_bit_by_bit_is_named_and_nothing_stays_switched():
+    expected = pytest.raises(HypergeneError, match="put_ does not have a deterministic")
+    with expected as caught, repeatable():
+        assert torch.are_deterministic_algorithms_enabled()
+        irregular()
+    assert caught.value.hint
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_repeatable_is_only_what_asks_for_it():
+    with repeatable(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+        irregular()
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), repeatable():
+        torch.ones(2, 3) @ torch.ones(2, 3)

@@ -10,9 +10,10 @@ import torch
 
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene, Surroundings
+from hypergene.model.niche import Neighbours
 
 GENES = 12
-SPOTS, CONTEXT = 7, 20
+SPOTS, CONTEXT, NEAREST = 7, 20, 5
 
 
 @pytest.fixture
@@ -46,12 +47,14 @@ def make_config() -> Callable[..., ModelConfig]:
 
 @pytest.fixture
 def make_model(make_config: Callable[..., ModelConfig]) -> Callable[..., HyperGene]:
-    """A tiny model in evaluation mode; its readouts, zero at first, are drawn at random."""
+    """A tiny model in evaluation mode; what is zero at first is drawn at random."""
 
     def make(seed: int = 0, **sections: Any) -> HyperGene:
         torch.manual_seed(seed)
         model = HyperGene(make_config(**sections)).eval()
         with torch.no_grad():
+            if model.reader is not None:
+                model.reader.bias.logit.weight.normal_()
             for drawn in (
                 model.head.mean.weight,
                 model.head.log_variance.weight,
@@ -74,11 +77,19 @@ def features() -> torch.Tensor:
 
 @pytest.fixture
 def around() -> Surroundings:
-    """Surroundings of SPOTS spots, each with some neighbours in each of three rings."""
+    """Surroundings of SPOTS spots, each with neighbours in each of three rings and single ones."""
     generator = torch.Generator().manual_seed(2)
     rings = []
     for _ in range(3):
         near = torch.rand(SPOTS, CONTEXT, generator=generator) < 0.3
         near[:, 0] = True
         rings.append((near / near.sum(1, keepdim=True)).to_sparse().coalesce())
-    return Surroundings(torch.randn(CONTEXT, 16, generator=generator), tuple(rings))
+    context = torch.randn(CONTEXT, 16, generator=generator)
+    mask = torch.rand(SPOTS, NEAREST, generator=generator) < 0.7
+    mask[:, 0] = True
+    nearest = Neighbours(
+        torch.randint(0, CONTEXT, (SPOTS, NEAREST), generator=generator),
+        100 + 550 * torch.rand(SPOTS, NEAREST, generator=generator),
+        mask,
+    )
+    return Surroundings(context, tuple(rings), nearest)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hypergene.model.config import HeadConfig
-from hypergene.model.head import LOG_VARIANCE_RANGE, GeneModules, Head, RidgeReadout
+from hypergene.model.head import LOG_VARIANCE_RANGE, GeneModules, Head
+from hypergene.model.readout import RidgeReadout
 
 MODULES, GENES = 3, 11
 
@@ -108,6 +109,15 @@ def test_the_spread_does_not_steer_what_the_body_learns(hidden: int):
     head(inputs).mean.sum().backward()
     assert inputs.grad is not None and inputs.grad.any()
     assert all(p.grad is not None and p.grad.any() for p in head.body.parameters())
+
+
+def test_a_head_that_does_not_start_at_zero_still_starts_with_unit_spread():
+    inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    still, moving = (
+        Head(5, HeadConfig(modules=MODULES), from_zero=z).eval() for z in (True, False)
+    )
+    assert not still(inputs).mean.any() and moving(inputs).mean.std() > 0.01
+    assert not still(inputs).log_variance.any() and not moving(inputs).log_variance.any()
 
 
 def test_the_log_variance_stays_in_its_bounds():

@@ -32,6 +32,16 @@ def test_unlifting_gives_back_the_scaled_tangent(kind: str, tangent: Tensor):
 
 @GEOMETRIES
 @torch.inference_mode()
+def test_lifting_as_it_is_undoes_unlifting(kind: str, tangent: Tensor):
+    space = space_of(kind)
+    space.log_scale_image.fill_(-3.0)  # a modality's scale has no part in it
+    torch.testing.assert_close(space.unlift(space.lift(tangent)), tangent)
+    points = space.lift_gene(tangent)
+    torch.testing.assert_close(space.lift(space.unlift(points)), points)
+
+
+@GEOMETRIES
+@torch.inference_mode()
 def test_the_radius_of_a_point_is_the_length_of_its_tangent(kind: str, tangent: Tensor):
     space = space_of(kind)
     points = space.lift_gene(tangent)

@@ -18,10 +18,11 @@ from hypergene.model.encoder import TileEncoder
 from hypergene.model.network import HyperGene
 from hypergene.training import lora
 from hypergene.training.lora import add_lora, merge_lora
+from hypergene.training.optimiser import parameter_groups
 from hypergene.training.recipe import Lora, TargetChoice, load_recipe
 from hypergene.training.section import Section
 from hypergene.training.targets import build_targets
-from hypergene.training.trainer import Trainer, parameter_groups
+from hypergene.training.trainer import Trainer
 
 needs_peft = pytest.mark.skipif(
     importlib.util.find_spec("peft") is None, reason="the extra hypergene[lora] is not installed"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hypergene.errors import UsageError
-from hypergene.training.recipe import load_recipe
+from hypergene.training.recipe import load_recipe, presets
 
 
 def test_the_default_recipe_trains_a_small_encoder_on_spot_and_surroundings() -> None:
@@ -30,6 +30,28 @@ def test_another_encoder_does_not_inherit_the_arguments_of_the_default_one(tmp_p
     assert load_recipe(path).encoder.arguments == {}
 
 
+def test_a_file_is_read_over_the_preset_and_an_override_over_both(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[loss.hca]\nweight = 0.5\n[train]\nlr = 0.5\n")
+    recipe = load_recipe(path, ["train.lr=0.25"], preset="hyperst")
+    assert recipe.loss.hca.weight == 0.5
+    assert recipe.train.lr == 0.25
+    assert recipe.niche.source == "crop"
+    assert recipe.loss.hea == load_recipe(preset="hyperst").loss.hea != load_recipe().loss.hea
+
+
+def test_the_default_is_the_preset_hypergene() -> None:
+    assert load_recipe() == load_recipe(preset="hypergene")
+    assert {"hypergene", "hyperst", "delst", "nh2st", "clip"} == set(presets())
+
+
+@pytest.mark.parametrize("name", ["HyperST", "hyperst.toml", "../recipes/clip", ""])
+def test_a_preset_that_does_not_exist_is_answered_with_those_that_do(name: str) -> None:
+    with pytest.raises(UsageError, match="There is no preset") as caught:
+        load_recipe(preset=name)
+    assert all(preset in str(caught.value.hint) for preset in presets())
+
+
 def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[loss.hea]\nweight = 0.5\n")
@@ -44,6 +66,10 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
         ("train.lrr=1", "train.lrr"),
         ("train.lr=-1", "train.lr"),
         ("loss.hea.level_parent=gene", "loss.hea.level_parent"),
+        ("loss.hea.eta.spot=0", "loss.hea.eta.spot"),
+        ("loss.hea.start=1", "loss.hea in --set"),
+        ("loss.contrast.weight=1", "loss.contrast.weight"),
+        ("readout.anchor=true", "^--set readout.anchor=true is not right"),
         ("train.epochs", "section.key=value"),
         ("=3", "section.key=value"),
         ("train..lr=3", "section.key=value"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import pickle
@@ -250,3 +251,68 @@ def test_every_bundled_model_loads_and_can_be_read():
 
 def test_a_model_is_as_readable_as_any_file(folder: Path) -> None:
     assert (folder / WEIGHTS).stat().st_mode == (folder / CONFIG).stat().st_mode
+
+
+@pytest.fixture
+def with_archetypes(tiny_model: HyperGene, tmp_path: Path) -> Path:
+    """The folder of the same model with two archetypes, at expression 0.2 and 0.7 of modules."""
+    geometry = tiny_model.config.geometry.model_copy(update={"archetypes": 2})
+    model = HyperGene(tiny_model.config.model_copy(update={"geometry": geometry})).eval()
+    model.load_state_dict(tiny_model.state_dict(), strict=False)
+    assert model.archetypes is not None
+    model.archetypes.scores.copy_(torch.tensor([[0.2], [0.7]]).expand(2, 3))
+    folder = tmp_path / "states"
+    folder.mkdir()
+    write_model(folder, model, "# tiny\n")
+    return folder
+
+
+def test_expression_of_archetypes_can_be_read_without_hypergene(with_archetypes: Path):
+    with (with_archetypes / "archetypes.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert header == ["gene", "archetype_0", "archetype_1"]
+    model = load_model(with_archetypes)
+    assert [row[0] for row in rows] == list(model.config.genes)
+    assert model.archetypes is not None
+    expected = model.modules_to_genes.expression(model.archetypes.scores).T
+    written = torch.tensor([[float(value) for value in row[1:]] for row in rows])
+    torch.testing.assert_close(written, expected, rtol=0, atol=6e-5)
+    assert (written[:, 1] > written[:, 0]).all()
+
+
+def test_a_model_without_archetypes_has_no_table_of_them(folder: Path):
+    assert not (folder / "archetypes.csv").exists()
+
+
+def test_the_table_of_archetypes_is_for_people_and_not_needed(with_archetypes: Path):
+    (with_archetypes / "archetypes.csv").write_text("nonsense")
+    assert load_model(with_archetypes).archetypes is not None
+
+
+ARCHETYPES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
+    "off the hyperboloid": (
+        lambda t: t["archetypes.points"][0, 0].add_(0.01),
+        "have points that are not on the hyperboloid",
+    ),
+    "no width": (lambda t: t["archetypes.tau"].zero_(), "have a tau that is not a positive"),
+    "not a number": (
+        lambda t: t["archetypes.points"].fill_(float("nan")),
+        "'archetypes.points' in .* holds values that are not numbers",
+    ),
+    "another number of them": (
+        lambda t: t.update({"archetypes.points": t["archetypes.points"][:1].clone()}),
+        r"'archetypes.points' in .* is float32 \(1, 5\), where config.json asks for .* \(2, 5\)",
+    ),
+    "none": (
+        lambda t: [t.pop(name) for name in list(t) if name.startswith("archetypes.")],
+        "lacks the tensor 'archetypes.points'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", ARCHETYPES)
+def test_archetypes_that_cannot_be_are_refused(with_archetypes: Path, mistake: str):
+    change, sentence = ARCHETYPES[mistake]
+    change_weights(with_archetypes, change)
+    error = refused(with_archetypes, sentence)
+    assert str(with_archetypes / WEIGHTS) in error.message

@@ -50,8 +50,10 @@ def hierarchical_entailment_alignment(
     *,
     curvature: float | Tensor,
     level_parent: LevelParent = "niche",
-    eta_modality: float = 0.7,
-    eta_level: float = 1.2,
+    eta_spot: float = 0.7,
+    eta_niche: float = 0.7,
+    eta_image: float = 1.2,
+    eta_gene: float = 1.2,
 ) -> Tensor:
     r"""Hierarchical entailment alignment of spots and niches (HEA of HyperST).
 
@@ -71,8 +73,10 @@ def hierarchical_entailment_alignment(
         Negative curvature, > 0; a float or a 0-d tensor.
     level_parent
         Which level entails the other.
-    eta_modality, eta_level
-        Factors on the half-aperture between modalities and between levels.
+    eta_spot, eta_niche
+        Factors on the half-aperture between the modalities, of the spots and of the niches.
+    eta_image, eta_gene
+        Factors on the half-aperture between the levels, of the image and of the genes.
 
     Returns
     -------
@@ -97,8 +101,8 @@ def hierarchical_entailment_alignment(
         return entailment_loss(parent, child, curvature=curvature, eta=eta)
 
     return 0.5 * (
-        entails(image_spot, gene_spot, eta_modality)
-        + entails(image_niche, gene_niche, eta_modality)
-        + entails(*image_levels, eta_level)
-        + entails(*gene_levels, eta_level)
+        entails(image_spot, gene_spot, eta_spot)
+        + entails(image_niche, gene_niche, eta_niche)
+        + entails(*image_levels, eta_image)
+        + entails(*gene_levels, eta_gene)
     )

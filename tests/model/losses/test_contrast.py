@@ -5,20 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from hypergene.errors import UsageError
 from hypergene.hyperbolic import distance, exp0, from_full, to_full
 from hypergene.model.losses import (
     Geometry,
+    branch_contrast,
     contrastive_loss,
+    expression_targets,
     hierarchical_contrastive_alignment,
+    pair_distances,
 )
 
 B, D = 12, 6
-GEOMETRIES = pytest.mark.parametrize("geometry", ["lorentz", "euclidean"])
+GEOMETRIES = pytest.mark.parametrize("geometry", ["lorentz", "euclidean", "cosine"])
+WITH_DISTANCES = pytest.mark.parametrize("geometry", ["lorentz", "euclidean"])
 SLIDES = torch.tensor([0, 1, 2] * 4)
 
 
@@ -30,6 +37,12 @@ def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     noise = torch.randn(4, B, D, dtype=torch.float64, generator=generator)
     views = exp0(0.4 * (shared + 0.5 * noise), 0.7)
     return views[0], views[1], views[2], views[3]
+
+
+def apart(x: Tensor, y: Tensor, geometry: Geometry) -> float:
+    if geometry == "cosine":
+        return 1 - float(x @ y) / math.hypot(*x.tolist()) / math.hypot(*y.tolist())
+    return ((x - y).norm() if geometry == "euclidean" else distance(x, y, 0.7)).item()
 
 
 def loop(
@@ -46,8 +59,7 @@ def loop(
         scores = {}
         for j in range(len(b)):
             if i == j or kept is None or kept[i, j]:
-                d = (a[i] - b[j]).norm() if geometry == "euclidean" else distance(a[i], b[j], 0.7)
-                scores[j] = math.exp(-d.item() / temperature)
+                scores[j] = math.exp(-apart(a[i], b[j], geometry) / temperature)
         wanted = {j: float(i == j) if targets is None else targets[i, j].item() for j in scores}
         partition, mass = sum(scores.values()), sum(wanted.values())
         if mass > 0:
@@ -132,7 +144,7 @@ def test_the_order_of_spots_does_not_matter(
     torch.testing.assert_close(straight, shuffled)
 
 
-@GEOMETRIES
+@WITH_DISTANCES
 def test_perfect_alignment_costs_little_and_broken_alignment_much(geometry: Geometry) -> None:
     x = 3 * torch.eye(B, dtype=torch.float64)
     options: dict[str, Any] = {"curvature": 0.7, "temperature": 0.07, "geometry": geometry}
@@ -219,7 +231,7 @@ def shifted(x: Tensor, slides: Tensor, size: float, geometry: Geometry) -> Tenso
     return moved
 
 
-@GEOMETRIES
+@WITH_DISTANCES
 def test_a_batch_effect_pays_the_pooled_contrast_but_not_that_within_slides(
     batch: tuple[Tensor, Tensor, Tensor, Tensor], geometry: Geometry
 ) -> None:
@@ -286,3 +298,86 @@ def test_options_of_another_shape_or_name_are_refused(
     for option in wrong:
         with pytest.raises(UsageError, match=str(option.get("geometry", next(iter(option))))):
             hierarchical_contrastive_alignment(*batch, curvature=1.0, temperature=0.1, **option)
+
+
+@GEOMETRIES
+def test_branches_are_contrasted_each_by_itself_and_both_ways(
+    batch: tuple[Tensor, Tensor, Tensor, Tensor], geometry: Geometry
+) -> None:
+    image, image_niche, gene, gene_niche = batch
+    spots, niches = (
+        0.5 * (loop(a, b, 0.2, geometry) + loop(b, a, 0.2, geometry))
+        for a, b in ((image, gene), (image_niche, gene_niche))
+    )
+    options: dict[str, Any] = {"curvature": 0.7, "temperature": 0.2, "geometry": geometry}
+    for query, neighbour in ((1.0, 0.5), (0.3, 0.0), (0.0, 2.0), (0.0, 0.0)):
+        loss = branch_contrast(*batch, query=query, neighbour=neighbour, **options)
+        assert loss.item() == pytest.approx(query * spots + neighbour * niches, rel=1e-9)
+    assert branch_contrast(*batch, **options).item() == pytest.approx(spots + 0.5 * niches)
+
+
+def test_a_branch_of_weight_0_feels_nothing(
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    views = [view.clone().requires_grad_() for view in batch]
+    loss = branch_contrast(
+        views[0], views[1], views[2], views[3], curvature=0.7, temperature=0.2, neighbour=0.0
+    )
+    gradients = torch.autograd.grad(loss, views, allow_unused=True)
+    assert [gradient is None for gradient in gradients] == [False, True, False, True]
+
+
+@GEOMETRIES
+def test_distances_known_already_change_nothing_but_the_work(
+    batch: tuple[Tensor, Tensor, Tensor, Tensor], geometry: Geometry
+) -> None:
+    known = pair_distances(batch[0], batch[2], 0.7, geometry)
+    options: dict[str, Any] = {"curvature": 0.7, "temperature": 0.2, "geometry": geometry}
+    for loss in (hierarchical_contrastive_alignment, branch_contrast):
+        assert loss(*batch, spot_distances=known, **options) == loss(*batch, **options)
+        assert loss(*batch, spot_distances=2 * known, **options) != loss(*batch, **options)
+
+
+def test_the_cosine_reads_directions_alone_and_has_finite_gradients_at_the_origin() -> None:
+    x = torch.tensor([[2.0, 0.0], [0.0, 0.1], [-3.0, 0.0]])
+    expected = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
+    torch.testing.assert_close(pair_distances(x, 7 * x, 1.0, "cosine"), expected)
+    origin = torch.zeros(2, 2, requires_grad=True)
+    pair_distances(origin, x, 1.0, "cosine").sum().backward()
+    assert origin.grad is not None
+    assert torch.isfinite(origin.grad).all()
+
+
+def naive_targets(u: np.ndarray, kept: np.ndarray, share: float) -> np.ndarray:
+    """The formula of methods.md 3.7, one row at a time."""
+    n = len(u)
+    targets = np.zeros((n, n))
+    for i in range(n):
+        likely = {j: math.exp(-((u[i] - u[j]) ** 2).sum() / 2) for j in range(n) if kept[i, j]}
+        for j, value in likely.items():
+            targets[i, j] = (1 - share) * (i == j) + share * value / sum(likely.values())
+    return targets
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.floats(0, 1))
+def test_soft_targets_are_their_formula(seed: int, spots: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    u = rng.normal(size=(spots, 3))
+    slide, near = rng.integers(0, 2, spots), rng.random((spots, spots)) < 0.3
+    kept = ((slide[:, None] == slide) & ~near) | np.eye(spots, dtype=bool)
+    ours = expression_targets(
+        torch.from_numpy(u),
+        share,
+        same_slide=torch.from_numpy(slide),
+        ignore=torch.from_numpy(near),
+    )
+    np.testing.assert_allclose(ours, naive_targets(u, kept, share), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours.sum(1), 1, rtol=1e-12)
+
+
+def test_spots_of_like_expression_get_the_share_that_others_do_not() -> None:
+    u = torch.tensor([[0.0], [0.0], [100.0]])
+    expected = torch.tensor([[0.85, 0.15, 0.0], [0.15, 0.85, 0.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(expression_targets(u, 0.3), expected)
+    own = expression_targets(torch.randn(4, 2), 0.0)
+    torch.testing.assert_close(own, torch.eye(4))

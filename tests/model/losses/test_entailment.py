@@ -50,18 +50,17 @@ def test_alignment_is_half_the_sum_of_four_terms(
     levels = [(image_niche, image), (gene_niche, gene)]
     if level_parent == "spot":
         levels = [(spot, niche) for niche, spot in levels]
-    for eta_modality, eta_level in ((0.7, 1.2), (1.0, 0.5)):
-        expected = 0.5 * (
-            loop(image, gene, eta_modality)
-            + loop(image_niche, gene_niche, eta_modality)
-            + sum(loop(parent, child, eta_level) for parent, child in levels)
+    pairs = [(image, gene), (image_niche, gene_niche), *levels]
+    for etas in ((0.7, 0.7, 1.2, 1.2), (1.0, 0.8, 0.5, 0.2)):
+        expected = 0.5 * sum(
+            loop(parent, child, eta) for (parent, child), eta in zip(pairs, etas, strict=True)
         )
+        names = ("eta_spot", "eta_niche", "eta_image", "eta_gene")
         loss = hierarchical_entailment_alignment(
             *batch,
             curvature=0.7,
             level_parent=level_parent,
-            eta_modality=eta_modality,
-            eta_level=eta_level,
+            **dict(zip(names, etas, strict=True)),
         )
         assert loss.item() == pytest.approx(expected, rel=1e-12)
 
@@ -69,7 +68,8 @@ def test_alignment_is_half_the_sum_of_four_terms(
 def test_the_niche_is_the_parent_and_the_etas_are_those_of_hyperst_by_default(
     batch: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> None:
-    spelled_out: dict[str, Any] = {"level_parent": "niche", "eta_modality": 0.7, "eta_level": 1.2}
+    etas = {"eta_spot": 0.7, "eta_niche": 0.7, "eta_image": 1.2, "eta_gene": 1.2}
+    spelled_out: dict[str, Any] = {"level_parent": "niche", **etas}
     default = hierarchical_entailment_alignment(*batch, curvature=0.7)
     assert default == hierarchical_entailment_alignment(*batch, curvature=0.7, **spelled_out)
 

@@ -1,0 +1,105 @@
+"""Validation tells how far each gene, and the spread, can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from hypergene.evaluation import pearson_per_gene
+from hypergene.model.config import ModelConfig
+from hypergene.model.network import HyperGene
+from hypergene.training.assess import EncodedSection, encode_sections, predict_section
+from hypergene.training.expression import Expression
+from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
+from hypergene.training.section import Section
+
+CPU = torch.device("cpu")
+READ, UNREAD, UNMEASURED = 0, 1, 2
+
+
+@pytest.fixture
+def model(config: ModelConfig) -> HyperGene:
+    torch.manual_seed(0)
+    made = HyperGene(config).eval()
+    with torch.no_grad():
+        made.head.mean.weight.normal_()
+        made.modules_to_genes.loadings.normal_()
+        made.modules_to_genes.mean.fill_(20.0)
+    return made
+
+
+@pytest.fixture
+def held_out(
+    model: HyperGene,
+    make_section: Callable[..., Section],
+    as_expression: Callable[..., Expression],
+) -> list[EncodedSection]:
+    """Two sections: one gene is as predicted, one is noise, one was never measured."""
+    rng = np.random.default_rng(0)
+    found = []
+    for seed, name in enumerate("AB"):
+        (encoded,) = encode_sections(model, [make_section(name, name, seed, side=8)], CPU)
+        mean, spread = predict_section(model, encoded, CPU)
+        table = mean + 0.5 * spread * rng.standard_normal(mean.shape)
+        table[:, READ] = mean[:, READ]
+        table[:, UNREAD] = rng.normal(10, 1, len(mean))
+        counts = sparse.csr_matrix(rng.poisson(20, table.shape))
+        columns = np.where(np.arange(table.shape[1]) == UNMEASURED, -1, np.arange(table.shape[1]))
+        expression = as_expression(table, counts, columns)
+        section = encoded.section
+        object.__setattr__(section, "expression", expression)
+        found.append(encoded)
+    return found
+
+
+def test_a_gene_is_reliable_if_it_is_predicted_where_it_was_held_out(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    measure_reliability(model, held_out, CPU)
+    assert model.heldout_pcc[READ] > 0.99 and model.reliable[READ]
+    assert abs(model.heldout_pcc[UNREAD]) < 0.3 and not model.reliable[UNREAD]
+    assert model.heldout_pcc[UNMEASURED].isnan() and not model.reliable[UNMEASURED]
+    by_section = [
+        pearson_per_gene(one.section.expression.dense(), predict_section(model, one, CPU)[0])[3]
+        for one in held_out
+    ]
+    assert model.heldout_pcc[3].item() == pytest.approx(np.mean(by_section), abs=1e-5)
+
+
+def test_the_spread_is_scaled_to_cover_two_thirds_of_what_was_held_out(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    for _ in range(2):
+        measure_reliability(model, held_out, CPU)
+        inside = []
+        for one in held_out:
+            mean, spread = predict_section(model, one, CPU)
+            measured = one.section.expression.measured
+            near = np.abs(one.section.expression.dense() - mean) <= spread * (1 + 1e-5)
+            inside.append(near[:, measured])
+        assert np.concatenate(inside).mean() == pytest.approx(0.6827, abs=0.005)
+
+
+def test_what_was_measured_goes_with_the_model_that_is_trained_on_everything(
+    model: HyperGene, held_out: list[EncodedSection], config: ModelConfig
+) -> None:
+    other = HyperGene(config)
+    measure_reliability(model, held_out, CPU)
+    copy_reliability(model, other)
+    torch.testing.assert_close(other.heldout_pcc, model.heldout_pcc, equal_nan=True)
+    assert torch.equal(other.reliable, model.reliable) and other.reliable.any()
+    assert other.modules_to_genes.spread_scale == model.modules_to_genes.spread_scale != 1
+
+
+def test_the_reference_is_of_features_before_centring(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    raw = np.concatenate([one.context.features + one.context.mean for one in held_out])
+    seen: list[torch.Tensor] = []
+    model.reference.fit = seen.append  # type: ignore[method-assign]
+    fit_reference(model, held_out)
+    np.testing.assert_allclose(seen[0].numpy(), raw, atol=1e-6)
