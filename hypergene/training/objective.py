@@ -223,7 +223,7 @@ class Objective(nn.Module):
             counts, measured = seen.counts
             return negative_binomial(
                 seen.log_expression(), counts, seen.batch.log_depth, self.log_dispersion,
-                measured=measured,
+                measured=measured, slide=seen.batch.slide,
             )  # fmt: skip
         if kind.kind == "gaussian":
             return gaussian_nll(mean, (0.5 * log_variance).exp(), scores, weights=weights)

@@ -28,6 +28,7 @@ COSINE = "loss.contrast.similarity=cosine"
 SOFT = "loss.contrast.soft=0.3"
 NO_HCA, NO_HEA = "loss.hca.weight=0", "loss.hea.weight=0"
 NO_RIDGE, POINTS = "readout.ridge=false", 'head.reads=["spot","niche","distances"]'
+UNIT = "geometry.start=unit"
 ANCHOR, GUARD = "readout.anchor=true", "loss.guard=true"
 
 SWITCHES = (
@@ -41,6 +42,10 @@ SWITCHES = (
     Switch("alignment", "no HEA", (NO_HEA,)),
     Switch("alignment", "HCA and HEA times 4", ("loss.hca.weight=0.2", "loss.hea.weight=0.08")),
     Switch("alignment", "HEA: spot above niche", ("loss.hea.level_parent=spot",)),
+    Switch("alignment", "points start at radius 1", (UNIT,)),
+    Switch("alignment", "the same, HCA and HEA times 4", (
+        UNIT, "loss.hca.weight=0.2", "loss.hea.weight=0.08",
+    )),
     Switch("alignment", "Euclidean twin (compare with no HEA)", ("geometry.kind=euclidean",)),
     Switch("alignment", "cosine for distance", (COSINE,)),
     Switch("alignment", "pooled negatives", (POOLED,)),

@@ -247,7 +247,7 @@ def test_counts_are_judged_by_unclamped_expression_of_the_answer(make_model: Mak
     assert batch.counts is not None
     options: dict[str, Any] = {"measured": batch.measured}
     likelihood = loss.negative_binomial(
-        x, batch.counts, batch.log_depth, torch.zeros(GENES), **options
+        x, batch.counts, batch.log_depth, torch.zeros(GENES), slide=batch.slide, **options
     )
     ranked = loss.listwise(x, batch.counts, batch.log_depth, batch.slide, **options)
     assert values["regression"].item() == pytest.approx(likelihood.item(), rel=1e-5)

@@ -24,6 +24,7 @@ def negative_binomial(
     log_dispersion: Tensor,
     *,
     measured: Tensor | None = None,
+    slide: Tensor | None = None,
 ) -> Tensor:
     r"""Negative log-likelihood of counts under a negative binomial (NB2).
 
@@ -46,6 +47,11 @@ def negative_binomial(
         log alpha of each gene, (g,); bounded in the same way.
     measured
         Bool, (b, g): whether the spot's slide measured the gene; None = all did.
+    slide
+        Integer slide ids, (b,). If given, the rates of a gene on a slide are first brought to the
+        level of its counts there, so that only differences within the slide are to be learnt: an
+        image read relative to its slide cannot tell the level, and the mean of logarithms lies
+        below the logarithm of the mean. The factor passes no gradient.
 
     Returns
     -------
@@ -66,7 +72,10 @@ def negative_binomial(
     x = _bounded(prediction, low, high)
     log_alpha = _bounded(log_dispersion, *LOG_DISPERSION_RANGE)
     # log(alpha mu); softplus of it is log(1 + alpha mu).
-    log_ratio = x.expm1().log() + (log_depth - math.log(1e4))[:, None] + log_alpha
+    log_rate = x.expm1().log() + (log_depth - math.log(1e4))[:, None]
+    if slide is not None:
+        log_rate = log_rate + _log_level(log_rate, counts, slide)
+    log_ratio = log_rate + log_alpha
     theta = (-log_alpha).exp()
     nll = (
         theta.lgamma()
@@ -78,6 +87,16 @@ def negative_binomial(
     if measured is None:
         return nll.mean()
     return (nll * measured).sum() / measured.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def _log_level(log_rate: Tensor, counts: Tensor, slide: Tensor) -> Tensor:
+    """Log of counts seen over counts expected, (b, g), alike for all spots of a slide.
+
+    One count more on either side keeps it finite, and near 0 where little was seen.
+    """
+    here = (slide[:, None] == slide[None, :]).to(log_rate.dtype)
+    return ((here @ counts + 1) / (here @ log_rate.exp() + 1)).log()
 
 
 def _bounded(x: Tensor, low: float, high: float) -> Tensor:

@@ -113,3 +113,22 @@ def test_nothing_measured_is_no_loss_and_zero_counts_are_one() -> None:
 def test_counts_of_another_shape_are_refused() -> None:
     with pytest.raises(UsageError, match="counts"):
         negative_binomial(torch.zeros(3, 2), torch.zeros(2), torch.zeros(3), torch.zeros(2))
+
+
+def test_the_level_of_a_gene_on_a_slide_is_not_to_be_learnt() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cp10k = 20 + 400 * torch.rand(6, 5, generator=generator).double()
+    depth = torch.full((6,), 1e5).double()
+    counts = (cp10k * 10).round()
+    slide = torch.tensor([0, 0, 0, 1, 1, 1])
+    level = torch.tensor([1.0, 1.0, 1.0, 3.0, 3.0, 3.0]).double()[:, None]
+    alpha = torch.full((5,), -4.0).double()
+
+    def loss(rate: torch.Tensor, slide: torch.Tensor | None) -> float:
+        return negative_binomial(rate.log1p(), counts, depth.log(), alpha, slide=slide).item()
+
+    right, off = loss(cp10k, slide), loss(cp10k * level, slide)
+    assert abs(off - right) < 1e-3
+    assert loss(cp10k * level, None) > right + 0.1
+    shuffled = cp10k[[1, 2, 0, 4, 5, 3]]
+    assert loss(shuffled, slide) > right + 0.1
