@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from hypergene.errors import UsageError
 from hypergene.evaluation import pearson_per_gene, score_slide, summarise
 from hypergene.features.context import Context, surroundings
 from hypergene.model.network import HyperGene, Reading, Surroundings
@@ -88,22 +87,11 @@ def fit_readouts(
         Where the model is.
     only_ridge
         Leave kernel and gallery: what an anchor needs before the first step.
-
-    Raises
-    ------
-    UsageError
-        A gallery is to correct by residuals of a ridge that is switched off.
     """
-    chosen = model.config.readout
-    if chosen.gallery and not chosen.ridge:
-        raise UsageError(
-            "readout.gallery keeps residuals of the ridge, which is off.",
-            hint="Set readout.ridge = true, or readout.gallery = 0.",
-        )
     sections = [one.section for one in encoded]
     groups, targets = _groups(sections), np.concatenate(scores)
     inputs = np.concatenate([_inputs(model, one, device) for one in encoded])
-    ridge = Ridge(inputs, targets, groups) if chosen.ridge else None
+    ridge = Ridge(inputs, targets, groups) if model.config.readout.ridge else None
     if ridge is not None:
         model.ridge.weight.copy_(torch.from_numpy(ridge.weight))
     if only_ridge:

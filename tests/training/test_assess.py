@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from hypergene.errors import UsageError
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.model.readout import Blend
@@ -104,14 +103,6 @@ def test_a_ridge_that_is_off_is_never_fitted(config: ModelConfig, sections: list
     fit_readouts(model, encoded, scores, CPU)
     assert not model.ridge.weight.any()
     assert model.kernel is not None and model.kernel.weight.any()
-
-
-def test_a_gallery_without_the_ridge_is_refused_in_a_sentence(
-    config: ModelConfig, sections: list[Section]
-) -> None:
-    model = a_model(config, ridge=False, gallery=40)
-    with pytest.raises(UsageError, match=r"residuals of the ridge, which is off\. Set readout"):
-        fit_readouts(model, *encoded_with_scores(model, sections), CPU)
 
 
 def test_a_gallery_never_holds_what_its_own_patient_taught(
