@@ -77,8 +77,8 @@ def finetune(
         name=name,
         recipe=recipe,
         set=tuple(set or ()),
-        test=_names(test),
-        validation=_names(validation),
+        test=given.sample_names(test),
+        validation=given.sample_names(validation),
         mpp=mpp,
         seed=seed,
         epochs=epochs,
@@ -89,9 +89,3 @@ def finetune(
         overwrite=overwrite,
     )
     typer.echo(str(train(source, out, options)))
-
-
-def _names(values: list[str] | None) -> tuple[str, ...]:
-    """Return sample names given as ``A,B``, as repeated options, or both."""
-    names = [name.strip() for value in values or () for name in value.split(",")]
-    return tuple(dict.fromkeys(name for name in names if name))
