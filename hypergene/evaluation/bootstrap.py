@@ -33,7 +33,8 @@ class Interval(NamedTuple):
     value, low, high
         NaN where there is none.
     level
-        What was drawn: ``"patient"``, ``"spot-block"``, or ``"none"`` with one unit only.
+        What was drawn: ``"patient"`` (and blocks within), ``"spot-block"``, or
+        ``"none"`` with one unit only.
     units
         How many of them there are (blocks: over all slides).
     """
@@ -172,8 +173,10 @@ def average(
 ) -> Averaged:
     """Average slides into patients and patients into one, with replicates of the result.
 
-    With two patients or more, patients are drawn; with one, the blocks of spots that the slides'
-    own replicates are made of. Slides whose patient is not known are taken for one patient's.
+    With two patients or more, patients are drawn, and with each of them the blocks of spots that
+    its slides' own replicates are made of (a bootstrap of two stages, Davison and Hinkley 1997,
+    section 3.8); with one patient the blocks alone. Slides
+    whose patient is not known are taken for one patient's.
 
     Parameters
     ----------
@@ -203,17 +206,24 @@ def average(
         for patient, slides in groups.items()
     }
     value = _mean(list(by_patient.values()))
-    if len(groups) > 1:
-        count = len(np.asarray(next(iter(replicates.values()))))
-        weights = draw_weights(len(groups), count, seed)
-        table = np.stack(list(by_patient.values()))
+    within = {
+        patient: _mean([np.asarray(replicates[slide], np.float64) for slide in slides])
+        for patient, slides in groups.items()
+    }
+    if len(groups) == 1:
+        (means,) = within.values()
+        return Averaged(value, means, "spot-block", sum(blocks[s] for s in values), by_patient)
+    count = len(next(iter(within.values())))
+    weights = draw_weights(len(groups), count, seed)
+    total = np.zeros((count, *value.shape))
+    drawn = np.zeros_like(total)
+    for column, table in enumerate(within.values()):
+        weight = weights[:, column].reshape(-1, *[1] * value.ndim)
         known = np.isfinite(table)
-        total = np.tensordot(weights, np.where(known, table, 0.0), axes=1)
-        drawn = np.tensordot(weights, known.astype(np.float64), axes=1)
-        means = np.divide(total, drawn, out=np.full(total.shape, np.nan), where=drawn > 0)
-        return Averaged(value, means, "patient", len(groups), by_patient)
-    means = _mean([np.asarray(replicates[slide], np.float64) for slide in values])
-    return Averaged(value, means, "spot-block", sum(blocks[s] for s in values), by_patient)
+        total += weight * np.where(known, table, 0.0)
+        drawn += weight * known
+    means = np.divide(total, drawn, out=np.full(total.shape, np.nan), where=drawn > 0)
+    return Averaged(value, means, "patient", len(groups), by_patient)
 
 
 def sign_flip(differences: Sequence[float], *, seed: int = 0) -> float:

@@ -84,6 +84,9 @@ class Prediction:
         Whether the units are those of the truth; if not, only correlations are reported.
     note
         What must be said beside its figures, such as that it is an oracle.
+    held_out
+        What of the slide was kept out of this method's training, where that is not the slide's own
+        ``held_out``: a control may be fitted on other samples than the method it stands beside.
     """
 
     mean: npt.ArrayLike
@@ -91,6 +94,7 @@ class Prediction:
     columns: npt.NDArray[np.int64] | None = None
     scaled: bool = True
     note: str = ""
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +103,10 @@ class SlideScores:
 
     Attributes
     ----------
-    slide, patient, held_out, note, spots, blocks
+    slide, patient, held_out, spots, blocks
         Whose figures these are; spots scored; blocks of 1 mm that were resampled.
+    own_held_out, note
+        Of the prediction.
     by_gene
         Index gene: all metrics, ``pearson_low``, ``pearson_high`` (spot-block bootstrap; of genes
         in a set only), ceiling, pearson_over_ceiling, coverage.
@@ -119,6 +125,7 @@ class SlideScores:
     slide: str
     patient: str | None
     held_out: HeldOut
+    own_held_out: HeldOut
     note: str
     spots: int
     blocks: int
@@ -203,6 +210,7 @@ def score_prediction(
         slide=slide.name,
         patient=slide.patient,
         held_out=slide.held_out,
+        own_held_out=prediction.held_out or slide.held_out,
         note=prediction.note,
         spots=len(slide),
         blocks=weights.shape[1],

@@ -153,8 +153,8 @@ def evaluate(
 
     Examples
     --------
-    >>> from hypergene.pipeline.evaluate import evaluate
-    >>> evaluate("test.csv", "scores", model="my-model", train="train.csv")  # doctest: +SKIP
+    >>> import hypergene
+    >>> hypergene.evaluate("test.csv", "scores", model="m", train="train.csv")  # doctest: +SKIP
     """
     options = replace(options or EvaluateOptions(), **overrides)
     out = Path(out)
@@ -218,6 +218,8 @@ class _Run:
         for sample in scored:
             source.columns(data.measured[sample.sample])  # what cannot match is said at once
         standing = standings(scored, train, data.sketches, trained_on=source.trained_on)
+        # Controls know nothing but the training samples that are given.
+        controls = standings(scored, train, data.sketches)
         for one in standing.values():
             (self.warnings if one.held_out == "trained on" else self.notes).append(one.reason)
         sets, picked, notes = sets_to_score(data, source.genes)
@@ -235,7 +237,9 @@ class _Run:
                 methods = dict(one.predictions)
                 if baselines is not None and one.inputs is not None:
                     columns, genes = _common(slide.genes, trained_genes)
-                    methods |= baselines.predict(one.inputs, columns, genes)
+                    methods |= baselines.predict(
+                        one.inputs, columns, genes, controls[sample.sample].held_out
+                    )
                 elif baselines is None:
                     methods |= depth_only(slide)
                 self._scale(slide, prediction, one, sets)

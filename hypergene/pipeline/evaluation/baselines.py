@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hypergene.evaluation import MeasuredSlide, Prediction, RidgeControl, training_mean
 from hypergene.evaluation.handmade import handmade_features
-from hypergene.evaluation.optimism import ORACLE
+from hypergene.evaluation.optimism import ORACLE, HeldOut
 from hypergene.evaluation.spatial_controls import library_size_oracle, smoothed
 from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
 from hypergene.slide import read_tiles
@@ -101,7 +101,11 @@ class Baselines:
         return cls(tuple(targets), tuple(inputs), ridges)
 
     def predict(
-        self, slide: SlideInputs, columns: NDArray[np.int64], genes: NDArray[np.int64]
+        self,
+        slide: SlideInputs,
+        columns: NDArray[np.int64],
+        genes: NDArray[np.int64],
+        held_out: HeldOut,
     ) -> dict[str, Prediction]:
         """Predict one slide by every control.
 
@@ -113,6 +117,8 @@ class Baselines:
             int64 (k,): the places of the predicted genes among the slide's.
         genes
             int64 (k,): the places of the same genes among the targets.
+        held_out
+            What of the slide was kept out of these training samples.
         """
         depths = [one.log_depth for one in self.inputs]
         spots = len(slide.log_depth)
@@ -132,13 +138,13 @@ class Baselines:
                 found[name] = Prediction(mean, columns=columns)
                 if name == CENTRED:
                     found[SMOOTHED] = Prediction(smoothed(mean, slide.kernel), columns=columns)
-        return found
+        return {name: replace(one, held_out=held_out) for name, one in found.items()}
 
 
 def depth_only(slide: MeasuredSlide) -> dict[str, Prediction]:
     """Return the one control that needs no training: depth, fitted on the slide itself."""
     mean = library_size_oracle(slide.log_depth, [slide.log], [slide.log_depth])
-    return {DEPTH: Prediction(mean, note=f"{ORACLE}, fitted on them")}
+    return {DEPTH: Prediction(mean, note=f"{ORACLE}, fitted on them", held_out="patient")}
 
 
 def handmade_of(
