@@ -20,6 +20,13 @@ TEST_PICKED = "OPTIMISTIC: test-picked genes"
 COARSE = "averages of neighbouring spots, not comparable with single spots"
 ORACLE = "oracle: reads the test counts"
 
+_WORST_FIRST: tuple[HeldOut, ...] = ("trained on", "section", "unknown", "patient")
+
+
+def worse(one: HeldOut, other: HeldOut) -> HeldOut:
+    """Return which of two flatters more: a method is as honest as the worst of its parts."""
+    return min(one, other, key=_WORST_FIRST.index)
+
 
 def optimism(held_out: HeldOut, picked: Picked = "training", *more: str) -> str:
     """Say what is optimistic about a figure; empty where nothing is.

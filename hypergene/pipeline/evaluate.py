@@ -238,7 +238,11 @@ class _Run:
                 if baselines is not None and one.inputs is not None:
                     columns, genes = _common(slide.genes, trained_genes)
                     methods |= baselines.predict(
-                        one.inputs, columns, genes, controls[sample.sample].held_out
+                        one.inputs,
+                        columns,
+                        genes,
+                        controls[sample.sample].held_out,
+                        standing[sample.sample].held_out,
                     )
                 elif baselines is None:
                     methods |= depth_only(slide)

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hypergene.evaluation import MeasuredSlide, Prediction, RidgeControl, training_mean
 from hypergene.evaluation.handmade import handmade_features
-from hypergene.evaluation.optimism import ORACLE, HeldOut
+from hypergene.evaluation.optimism import ORACLE, HeldOut, worse
 from hypergene.evaluation.spatial_controls import library_size_oracle, smoothed
 from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
 from hypergene.slide import read_tiles
@@ -30,6 +30,7 @@ RIDGE = "ridge"
 CENTRED = "ridge, slide-centred"
 RINGS = "ridge + rings, slide-centred"
 SMOOTHED = "ridge, slide-centred, smoothed after"
+_OF_ENCODER = (RIDGE, CENTRED, RINGS, SMOOTHED)
 HANDMADE = "hand-made features, ridge, slide-centred"
 
 
@@ -106,6 +107,7 @@ class Baselines:
         columns: NDArray[np.int64],
         genes: NDArray[np.int64],
         held_out: HeldOut,
+        encoder_held_out: HeldOut,
     ) -> dict[str, Prediction]:
         """Predict one slide by every control.
 
@@ -119,6 +121,8 @@ class Baselines:
             int64 (k,): the places of the same genes among the targets.
         held_out
             What of the slide was kept out of these training samples.
+        encoder_held_out
+            What of it was kept out of the training of the encoder whose features are read.
         """
         depths = [one.log_depth for one in self.inputs]
         spots = len(slide.log_depth)
@@ -138,7 +142,11 @@ class Baselines:
                 found[name] = Prediction(mean, columns=columns)
                 if name == CENTRED:
                     found[SMOOTHED] = Prediction(smoothed(mean, slide.kernel), columns=columns)
-        return {name: replace(one, held_out=held_out) for name, one in found.items()}
+        encoded = worse(held_out, encoder_held_out)
+        return {
+            name: replace(one, held_out=encoded if name in _OF_ENCODER else held_out)
+            for name, one in found.items()
+        }
 
 
 def depth_only(slide: MeasuredSlide) -> dict[str, Prediction]:

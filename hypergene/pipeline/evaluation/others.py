@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -238,11 +238,11 @@ def _from_store(path: Path, layer: str | None) -> _Table:
         shape = (len(names), len(symbols))
         xy = None
         if stored.has("obsm/spatial"):
-            xy = np.asarray(stored.read("obsm/spatial"), np.float64)[:, :2]
+            xy = _places(path, stored.read("obsm/spatial"), len(names))
         column = next((c for c in _SAMPLE_COLUMNS if c in stored.columns("obs")), None)
         sample = None
         if column is not None:
-            sample = stored.column("obs", column).astype(str).to_numpy(str)
+            sample = _whose(column, stored.column("obs", column))
         units: Units | None = None
         if stored.has("uns/hypergene/units") and str(stored.read("uns/hypergene/units")) == UNITS:
             units = "log1p-cp10k"
@@ -262,6 +262,26 @@ def _from_store(path: Path, layer: str | None) -> _Table:
     )
 
 
+def _whose(column: str, values: pd.Series) -> npt.NDArray[np.str_] | None:
+    """Return the sample of each spot; a library or slide that all spots share tells none apart."""
+    if column != "sample" and values.nunique() < 2:
+        return None
+    return np.asarray(values.astype(str), np.str_)
+
+
+def _places(path: Path, stored: Any, spots: int) -> npt.NDArray[np.float64]:
+    try:
+        xy = np.asarray(stored, np.float64)
+    except (TypeError, ValueError):
+        xy = np.empty(0)
+    if xy.ndim != 2 or len(xy) != spots or xy.shape[1] < 2:
+        raise DataError(
+            f'obsm["spatial"] of {path} holds no x and y of {spots:,} spots.',
+            hint="It must be of shape (spots, 2): spot centres in level-0 px.",
+        )
+    return xy[:, :2]
+
+
 def _matrix(stored: Stored, key: str, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Read a matrix dense, block by block."""
     table = np.empty(shape, np.float32)
@@ -279,6 +299,9 @@ def _from_table(path: Path) -> _Table:
         raise DataError(f"There is no file {path}.", hint="Check the path.")
     try:
         frame = pd.read_csv(path, sep=separator, index_col=0, dtype={0: str})
+        # pandas numbers columns of one name; genes of one symbol are numbered as everywhere here.
+        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0, 1:]
+        frame.columns = pd.Index(header.astype(str).str.strip())
     except Exception as reason:  # pandas, gzip and codecs fail in many ways
         raise DataError(
             f"{path} is not a table of predictions: {first_line(reason)}.",
@@ -288,14 +311,15 @@ def _from_table(path: Path) -> _Table:
     sample = None
     column = next((name for name in _SAMPLE_COLUMNS if name in frame), None)
     if column is not None:
-        sample = frame.pop(column).astype(str).to_numpy(str)
+        sample = _whose(column, frame.pop(column))
     xy = None
     for pair in _PLACES:
         if set(pair) <= set(frame.columns):
             places = pd.concat([frame.pop(name) for name in pair], axis=1)
             xy = places.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
             break
-    text = [name for name in frame if frame[name].dtype.kind not in "iufb"]
+    kinds = [dtype.kind for dtype in frame.dtypes]
+    text = [name for name, kind in zip(frame, kinds, strict=True) if kind not in "iufb"]
     if text:
         raise DataError(
             f"{path} has a column {text[0]!r} that holds no numbers.",
@@ -321,6 +345,11 @@ def _from_table(path: Path) -> _Table:
 def _checked(table: _Table) -> _Table:
     if not table.mean.size:
         raise DataError(f"{table.path} holds no prediction.", hint="It has no spots or no genes.")
+    if table.std is not None and not (np.isfinite(table.std).all() and (table.std >= 0).all()):
+        raise DataError(
+            f"The spread in {table.path} has values below 0, or that are not numbers.",
+            hint="Standard deviations are 0 or more; leave the layer std out if there are none.",
+        )
     if table.xy_px is not None and not np.isfinite(table.xy_px).all():
         raise DataError(
             f"{table.path} has places that are not numbers.", hint="Give every spot x and y in px."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from layouts.made import IDS
 from hypergene.errors import DataError, HypergeneError, OutputError, UsageError
 from hypergene.pipeline import evaluate as evaluate_job
 from hypergene.pipeline.evaluate import evaluate
+from hypergene.pipeline.predict import predict
 from hypergene.st import read_sample, read_samples
 
 FAST: dict[str, Any] = {"replicates": 20, "device": "cpu", "workers": 0}
@@ -194,9 +196,7 @@ def test_samples_the_model_was_trained_on_are_labelled(
     tiny_cohort: Any, tiny_model: Path, cache: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "mine"
-    model.mkdir()
-    for path in tiny_model.iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(tiny_model, model)
     config = json.loads((model / "config.json").read_text())
     config["provenance"]["trained_on"] = ["A1", "B1"]
     (model / "config.json").write_text(json.dumps(config))
@@ -215,7 +215,45 @@ def test_samples_the_model_was_trained_on_are_labelled(
     assert "OPTIMISTIC: trained on" in (out / "report.html").read_text()
 
 
+def test_a_control_is_as_honest_as_its_encoder(
+    tiny_cohort: Any, tiny_model: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_job, "evaluation_page", lambda *_: "")
+    config = json.loads((tiny_model / "config.json").read_text())
+    config["provenance"]["trained_on"] = ["B1"]
+    model = tmp_path / "mine"
+    shutil.copytree(tiny_model, model)
+    (model / "config.json").write_text(json.dumps(config))
+    out = tmp_path / "scores"
+    evaluate(
+        tiny_cohort.sheet, out, model=str(model), only="B1", train="A1,A2", cache=cache, **FAST
+    )
+    said = table(out, "slides").fillna("").groupby("method")["optimistic"].first()
+    assert said["ridge, slide-centred"] == said["tiny"] == "OPTIMISTIC: trained on"
+    assert said["hand-made features, ridge, slide-centred"] == said["training mean"] == ""
+
+
 # Another tool
+
+
+def test_our_own_output_scores_the_same_as_a_file_and_as_a_model(
+    own: Path, tiny_cohort: Any, tiny_model: Path, score: Any, tmp_path: Path
+) -> None:
+    from hypergene.output import write_anndata
+
+    for name in ("B1", "B2"):
+        spots = tiny_cohort.folder / "ST-spotfiles" / f"{name}_selection.tsv"
+        (image,) = (tiny_cohort.folder / "ST-imgs" / name[0] / name).iterdir()
+        made = predict(image, model=str(tiny_model), coords=spots, mpp=4.0, device="cpu")
+        folder = tmp_path / "predicted"
+        folder.mkdir(exist_ok=True)
+        write_anndata(made, folder / f"{name}.zarr")
+    summary, out = score(tmp_path / "predicted", train="A1,A2")
+    assert summary["scored"]["units"] == "log1p CP10k"
+    columns = ["sample", "gene_set", "pearson", "mse", "coverage_80"]
+    ours = table(own, "slides").query("method == 'tiny'")[columns].reset_index(drop=True)
+    theirs = table(out, "slides").query("method == 'predicted'")[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ours, theirs, atol=1e-4)
 
 
 def test_another_tool_is_scored_by_name_or_place(
@@ -391,3 +429,64 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(
 def test_a_finished_evaluation_is_not_replaced_unasked(own: Path, tiny_cohort: Any) -> None:
     with pytest.raises(OutputError, match="holds an evaluation already"):
         evaluate(tiny_cohort.sheet, own, model="her2st-small")
+
+
+def no_places(adata: AnnData) -> None:
+    adata.obsm["spatial"] = np.zeros((adata.n_obs, 0))
+
+
+def places_unknown(adata: AnnData) -> None:
+    adata.obsm["spatial"] = np.full((adata.n_obs, 2), np.nan)
+
+
+def negative_spread(adata: AnnData) -> None:
+    adata.layers["std"] = -np.ones(adata.shape, np.float32)
+
+
+def of_another_sample(adata: AnnData) -> None:
+    adata.obs["sample"] = "Z"
+
+
+def nothing_in_x(adata: AnnData) -> None:
+    adata.X = None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (no_places, "holds no x and y"),
+        (places_unknown, "places that are not numbers"),
+        (negative_spread, "values below 0"),
+        (of_another_sample, "no spot of B1"),
+        (nothing_in_x, "has no X"),
+    ],
+)
+def test_a_bad_anndata_is_refused_in_one_sentence(
+    spoil: Any, said: str, truth: dict[str, AnnData], score: Any, tmp_path: Path
+) -> None:
+    adata = predicted(truth["B1"])
+    spoil(adata)
+    adata.write_h5ad(tmp_path / "tool.h5ad")
+    with pytest.raises(DataError, match=said) as refused:
+        score(tmp_path / "tool.h5ad", only="B1")
+    assert refused.value.hint
+
+
+def test_a_library_that_all_spots_share_says_nothing_of_the_sample(
+    truth: dict[str, AnnData], score: Any, tmp_path: Path
+) -> None:
+    adata = predicted(truth["B1"])
+    adata.obs["library_id"] = "slide7"
+    adata.write_h5ad(tmp_path / "tool.h5ad")
+    assert pearson(score(tmp_path / "tool.h5ad", only="B1")[0])["tool"] > 0.35
+
+
+def test_genes_of_one_symbol_are_numbered_as_in_the_data(
+    truth: dict[str, AnnData], score: Any, tmp_path: Path
+) -> None:
+    frame = predicted(truth["B1"]).to_df()
+    doubled = pd.concat([frame, frame[["ERBB2"]]], axis=1)
+    doubled.to_csv(tmp_path / "tool.csv")
+    summary, _ = score(tmp_path / "tool.csv", only="B1")
+    assert summary["scored"]["genes"] == 21
+    assert any("1 of the 21 predicted genes were not measured" in n for n in summary["notes"])
