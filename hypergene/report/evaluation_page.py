@@ -57,6 +57,8 @@ def evaluation_page(
         drawn.setdefault(one.sample, []).append(one)
     shown = list(drawn)[:_MOST_MAPS_OF]
     own = slides[slides["method"] == method]
+    flattered = "; ".join(dict.fromkeys(label for label in own["optimistic"] if label))
+    title = f"{method}: every slide, 95 % over blocks" + (f" [{flattered}]" if flattered else "")
     return (
         _environment()
         .get_template("evaluation.html")
@@ -64,7 +66,7 @@ def evaluation_page(
             about=about,
             method=method,
             sections=sections,
-            slides_figure=Markup(draw_slides(own, f"{method}: every slide, 95 % over blocks")),
+            slides_figure=Markup(draw_slides(own, title)),
             slides=_frame(
                 own,
                 [

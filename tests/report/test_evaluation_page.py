@@ -117,7 +117,7 @@ def test_the_page_is_well_formed(page: str) -> None:
 def test_what_flatters_stands_in_the_text_and_in_the_titles_of_figures(page: str) -> None:
     assert page.count(TRAINED) >= 8
     labels = re.findall(r'aria-label="([^"]+)"', page)
-    assert sum(TRAINED in label for label in labels) == 3
+    assert sum(TRAINED in label for label in labels) == 4
 
 
 def test_names_are_escaped(page: str) -> None:
