@@ -98,8 +98,8 @@ def evaluate(
     )
     drawn = parse_genes(genes)
 
-    from hypergene.pipeline.evaluate import EvaluateOptions
     from hypergene.pipeline.evaluate import evaluate as score
+    from hypergene.pipeline.evaluation.options import EvaluateOptions
 
     options = EvaluateOptions(
         model=model,

@@ -9,7 +9,7 @@ import pytest
 
 from hypergene.cli import main
 from hypergene.pipeline import evaluate as evaluate_job
-from hypergene.pipeline.evaluate import EvaluateOptions
+from hypergene.pipeline.evaluation.options import EvaluateOptions
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from anndata import AnnData
 from layouts.made import IDS
 
 from hypergene.errors import DataError, HypergeneError, OutputError, UsageError
-from hypergene.pipeline import evaluate as evaluate_job
 from hypergene.pipeline.evaluate import evaluate
+from hypergene.pipeline.evaluation import run as run_module
 from hypergene.pipeline.predict import predict
 from hypergene.st import read_sample, read_samples
 
@@ -81,7 +81,7 @@ def score(
     tiny_cohort: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[dict[str, Any], Path]]:
     """Score predictions; the report, whose figures take seconds, is looked at elsewhere."""
-    monkeypatch.setattr(evaluate_job, "evaluation_page", lambda *_: "")
+    monkeypatch.setattr(run_module, "evaluation_page", lambda *_: "")
 
     def run(predictions: Path, **options: Any) -> tuple[dict[str, Any], Path]:
         out = tmp_path / "scores"
@@ -185,7 +185,7 @@ def test_the_same_seed_gives_the_same_figures(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluate_job, "evaluation_page", lambda *_: "")
+    monkeypatch.setattr(run_module, "evaluation_page", lambda *_: "")
     out = tmp_path / "again"
     evaluate(tiny_cohort.sheet, out, model=str(tiny_model), train="A1,A2", cache=cache, **FAST)
     for name in ("summary", "differences", "slides", "genes"):
@@ -218,7 +218,7 @@ def test_samples_the_model_was_trained_on_are_labelled(
 def test_a_control_is_as_honest_as_its_encoder(
     tiny_cohort: Any, tiny_model: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate_job, "evaluation_page", lambda *_: "")
+    monkeypatch.setattr(run_module, "evaluation_page", lambda *_: "")
     config = json.loads((tiny_model / "config.json").read_text())
     config["provenance"]["trained_on"] = ["B1"]
     model = tmp_path / "mine"
