@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hypergene.pipeline.evaluate import evaluate
     from hypergene.pipeline.finetune import finetune
     from hypergene.pipeline.predict import predict
     from hypergene.pipeline.tile import tile
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "finetune", "load_model", "open_slide", "predict", "tile"]
+__all__ = ["__version__", "evaluate", "finetune", "load_model", "open_slide", "predict", "tile"]
 
 _HOME = {
+    "evaluate": "hypergene.pipeline.evaluate",
     "finetune": "hypergene.pipeline.finetune",
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",

@@ -8,6 +8,7 @@ import pytest
 
 import hypergene
 
+PUBLIC = ("tile", "predict", "finetune", "evaluate", "load_model", "open_slide")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -33,11 +34,11 @@ def test_slides_and_spots_need_no_torch() -> None:
 
 
 def test_the_public_names_are_listed() -> None:
-    assert {"tile", "predict", "finetune", "load_model", "open_slide"} <= set(dir(hypergene))
+    assert set(PUBLIC) <= set(dir(hypergene))
     assert set(hypergene.__all__) <= set(dir(hypergene))
 
 
-@pytest.mark.parametrize("name", ["tile", "predict", "finetune", "load_model", "open_slide"])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_name_leads_to_its_function(name: str) -> None:
     function = getattr(hypergene, name)
     assert callable(function)

@@ -54,7 +54,7 @@ def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert tops == {"hypergene", f"hypergene-{__version__}.dist-info"}
     endings = {Path(name).suffix for name in wheel.namelist() if name.startswith("hypergene/")}
-    assert endings <= {".py", ".typed", ".json", ".safetensors", ".md", ".csv", ".toml"}
+    assert endings <= {".py", ".typed", ".json", ".safetensors", ".md", ".csv", ".toml", ".html"}
 
 
 def test_its_metadata_name_the_command_and_the_extras(wheel: zipfile.ZipFile) -> None:

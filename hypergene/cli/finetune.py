@@ -84,8 +84,8 @@ def finetune(
         preset=preset,
         recipe=recipe,
         set=tuple(set or ()),
-        test=_names(test),
-        validation=_names(validation),
+        test=given.sample_names(test),
+        validation=given.sample_names(validation),
         mpp=mpp,
         seed=seed,
         epochs=epochs,
@@ -99,9 +99,3 @@ def finetune(
     model = train(source, out, options)
     if is_speaker():
         typer.echo(str(model))
-
-
-def _names(values: list[str] | None) -> tuple[str, ...]:
-    """Return sample names given as ``A,B``, as repeated options, or both."""
-    names = [name.strip() for value in values or () for name in value.split(",")]
-    return tuple(dict.fromkeys(name for name in names if name))

@@ -67,3 +67,9 @@ def samples_or_pair(
     from hypergene.st import single_sample
 
     return [single_sample(slide, data, patient=patient, format=format, mpp=mpp)]
+
+
+def sample_names(values: list[str] | None) -> tuple[str, ...]:
+    """Return sample names given as ``A,B``, as repeated options, or both."""
+    names = [name.strip() for value in values or () for name in value.split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -16,6 +18,7 @@ def noise_ceiling(
     *,
     splits: int = 10,
     seed: int = 0,
+    read: Callable[[npt.NDArray[np.float32]], npt.ArrayLike] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Bound the Pearson correlation that a prediction can reach, gene by gene.
 
@@ -36,12 +39,15 @@ def noise_ceiling(
         How many random splits are averaged (r is averaged, before the formula).
     seed
         Of the coin.
+    read
+        What is made of log1p CP10k (spots, genes asked for) before it is correlated, such as the
+        mean over a spot's neighbours or over a set of genes; None = as it is.
 
     Returns
     -------
     ndarray
-        float64 (genes asked for,), in [0, 1]; 0 where the halves do not agree at all; NaN where
-        the counts have no variance.
+        float64 (genes asked for, or columns that `read` gives), in [0, 1]; 0 where the halves do
+        not agree at all; NaN where the counts have no variance.
 
     Raises
     ------
@@ -57,17 +63,22 @@ def noise_ceiling(
     whole.data = data.astype(np.int64)
     columns = np.arange(whole.shape[1]) if genes is None else np.asarray(genes, dtype=np.int64)
     rng = np.random.default_rng(seed)
-    total = np.zeros(len(columns))
+
+    def values(table: sparse.csr_matrix) -> npt.NDArray[np.floating]:
+        log = _log(table, columns)
+        return log if read is None else np.asarray(read(log))
+
+    measured = values(whole)
+    total = np.zeros(measured.shape[1])
     for _ in range(splits):
         half, other = whole.copy(), whole.copy()
         half.data = rng.binomial(whole.data, 0.5)
         other.data = whole.data - half.data
-        correlation = pearson_per_gene(_log(half, columns), _log(other, columns))
+        correlation = pearson_per_gene(values(half), values(other))
         # A half without variance has no reliability.
         total += np.nan_to_num(correlation, nan=0.0)
     r = np.clip(total / splits, 0, 1)
     ceiling = np.sqrt(2 * r / (1 + r))
-    measured = _log(whole, columns)
     ceiling[np.ptp(measured, axis=0) == 0] = np.nan
     return ceiling
 

@@ -18,11 +18,16 @@ Floats = npt.NDArray[np.float64]
 # A spread below this share of the largest value is rounding of float32, not variance.
 _ROUNDING = 1e-6
 # Variance of log1p CP10k below which a ratio of variances says nothing (0.1 squared).
-_VARIANCE_FLOOR = 0.01
+VARIANCE_FLOOR = 0.01
 _GENES_AT_ONCE = 1024
 
-CORRELATIONS = ("pearson", "spearman", "pearson_beyond_depth")
-METRICS = (*CORRELATIONS, "mse", "mae", "r2", "variance_distance")
+CORRELATIONS = ("pearson", "spearman", "pearson_beyond_depth", "spearman_beyond_depth")
+SCALED = ("mse", "mae", "r2", "variance_distance", "mse_beyond_depth")
+METRICS = (*CORRELATIONS, *SCALED)
+"""All metrics; those of ``SCALED`` mean something only if both sides have the same units."""
+
+COUNTS = ("genes", "genes_missing", "truth_constant", "prediction_constant")
+"""Columns of :func:`summarise` that say how many genes a mean is of, and of how many it is not."""
 
 
 def pearson_per_gene(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> Floats:
@@ -85,19 +90,39 @@ def partial_pearson_per_gene(
         As in :func:`pearson_per_gene`, or if `log_depth` has another length or is not finite.
     """
     a, b = _pair(truth, prediction)
-    depth = np.asarray(log_depth, dtype=np.float64)
-    if depth.shape != (len(a),) or not np.isfinite(depth).all():
-        raise ValueError(f"log_depth must be finite and of shape ({len(a)},), is {depth.shape}")
-    depth = _centred(depth[:, None])[:, 0]
-    if norm := np.linalg.norm(depth):
-        depth /= norm
-    residuals = []
-    for values in (_centred(a), _centred(b)):
-        rest = values - np.outer(depth, depth @ values)
-        explained = np.linalg.norm(rest, axis=0) <= _ROUNDING * np.linalg.norm(values, axis=0)
-        rest[:, explained] = 0
-        residuals.append(rest)
-    return _correlate(*residuals)
+    depth = _direction(log_depth, len(a))
+    return _correlate(_beyond(_centred(a), depth), _beyond(_centred(b), depth))
+
+
+def partial_spearman_per_gene(
+    truth: npt.ArrayLike, prediction: npt.ArrayLike, log_depth: npt.ArrayLike
+) -> Floats:
+    """Spearman correlation with the spots' depth partialled out: all three as ranks.
+
+    Parameters, result and errors as in :func:`partial_pearson_per_gene`.
+    """
+    a, b = _pair(truth, prediction)
+    depth = _direction(rankdata(_checked_depth(log_depth, len(a))), len(a))
+    constant = ~(_varies(a) & _varies(b))
+    ranks = (_beyond(_centred(rankdata(side, axis=0)), depth) for side in (a, b))
+    correlation = _correlate(*ranks)
+    correlation[constant] = np.nan
+    return correlation
+
+
+def partial_mse_per_gene(
+    truth: npt.ArrayLike, prediction: npt.ArrayLike, log_depth: npt.ArrayLike
+) -> Floats:
+    """Mean squared error of each gene after the error's own trend with log depth is taken off.
+
+    The mean square of the residuals of ``truth - prediction ~ 1 + log_depth``: the error that is
+    neither one of level nor one of depth. Parameters and errors as in
+    :func:`partial_pearson_per_gene`.
+    """
+    a, b = _pair(truth, prediction)
+    error = a - b
+    rest = _beyond(error - error.mean(axis=0), _direction(log_depth, len(a)))
+    return np.mean(rest**2, axis=0)
 
 
 def mse_per_gene(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> Floats:
@@ -138,7 +163,7 @@ def variance_distance_per_gene(truth: npt.ArrayLike, prediction: npt.ArrayLike) 
     """
     a, b = _pair(truth, prediction)
     variance = a.var(axis=0)
-    return (b.var(axis=0) - variance) ** 2 / np.maximum(variance, _VARIANCE_FLOOR) ** 2
+    return (b.var(axis=0) - variance) ** 2 / np.maximum(variance, VARIANCE_FLOOR) ** 2
 
 
 def score_slide(
@@ -161,8 +186,8 @@ def score_slide(
     Returns
     -------
     pandas.DataFrame
-        Index `genes`; the columns of ``METRICS`` (``pearson_beyond_depth`` has the log depth
-        partialled out), and ``truth_varies`` and ``prediction_varies`` (bool).
+        Index `genes`; the columns of ``METRICS`` (those that end in ``_beyond_depth`` have the log
+        depth partialled out), and ``truth_varies`` and ``prediction_varies`` (bool).
 
     Raises
     ------
@@ -182,10 +207,12 @@ def score_slide(
                     "pearson": pearson_per_gene(t, p),
                     "spearman": spearman_per_gene(t, p),
                     "pearson_beyond_depth": partial_pearson_per_gene(t, p, log_depth),
+                    "spearman_beyond_depth": partial_spearman_per_gene(t, p, log_depth),
                     "mse": mse_per_gene(t, p),
                     "mae": mae_per_gene(t, p),
                     "r2": r2_per_gene(t, p),
                     "variance_distance": variance_distance_per_gene(t, p),
+                    "mse_beyond_depth": partial_mse_per_gene(t, p, log_depth),
                     "truth_varies": _varies(t),
                     "prediction_varies": _varies(p),
                 }
@@ -240,6 +267,28 @@ def _pair(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> tuple[Floats, Floa
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("truth and prediction must be finite")
     return a, b
+
+
+def _checked_depth(log_depth: npt.ArrayLike, spots: int) -> Floats:
+    depth = np.asarray(log_depth, dtype=np.float64)
+    if depth.shape != (spots,) or not np.isfinite(depth).all():
+        raise ValueError(f"log_depth must be finite and of shape ({spots},), is {depth.shape}")
+    return depth
+
+
+def _direction(log_depth: npt.ArrayLike, spots: int) -> Floats:
+    """Return the centred depth at length 1; zero if it does not vary."""
+    depth = _centred(_checked_depth(log_depth, spots)[:, None])[:, 0]
+    norm = np.linalg.norm(depth)
+    return depth / norm if norm else depth
+
+
+def _beyond(centred: Floats, direction: Floats) -> Floats:
+    """Take the direction out of centred columns; what it explains fully becomes exactly zero."""
+    rest = centred - np.outer(direction, direction @ centred)
+    explained = np.linalg.norm(rest, axis=0) <= _ROUNDING * np.linalg.norm(centred, axis=0)
+    rest[:, explained] = 0
+    return rest
 
 
 def _varies(values: Floats) -> npt.NDArray[np.bool_]:

@@ -117,7 +117,7 @@ def choose_genes(
         model["gene_ids"] = ids
     for name in data:
         if name not in columns:
-            columns[name] = _find(model, data[name].var, name, files.aliases)
+            columns[name] = find_genes(model, data[name].var, name, files.aliases)
     return ChosenGenes(names, ids, columns)
 
 
@@ -167,10 +167,32 @@ def _kept(genes: Sequence[str], moments: GeneMoments, choice: GeneChoice) -> Col
     return np.sort(most_variable(moments, choice.most, among))
 
 
-def _find(
-    model: pd.DataFrame, var: pd.DataFrame, name: str, aliases: Mapping[str, str] | None
+def find_genes(
+    model: pd.DataFrame, var: pd.DataFrame, name: str, aliases: Mapping[str, str] | None = None
 ) -> Columns:
-    """Where a sample that chose nothing has the model's genes."""
+    """Say where a sample that chose nothing has the model's genes.
+
+    Parameters
+    ----------
+    model
+        Unique symbols as index, ``gene_ids`` where known.
+    var
+        The sample's canonical ``var``.
+    name
+        The sample's.
+    aliases
+        Alias -> symbol, applied to both.
+
+    Returns
+    -------
+    ndarray
+        int64 (genes of the model,): the column of each in the sample's table; -1 = not measured.
+
+    Raises
+    ------
+    DataError
+        The sample measured none of them, or its genes are named in another way.
+    """
     both = GeneSpace.of({"the model": model, name: var}, "union", aliases=aliases)
     gene, column = both.columns("the model"), both.columns(name)
     found = np.full(len(model), -1, np.int64)

@@ -38,7 +38,7 @@ def succeeds_unless_bad(slide: Path, out: Path | None, options: object) -> Outco
     return Outcome(slide=slide, output=Path(f"{slide.stem}.spots.zarr"), spots=7)
 
 
-@pytest.mark.parametrize("command", ["predict", "tile", "finetune", "demo"])
+@pytest.mark.parametrize("command", ["predict", "tile", "finetune", "evaluate", "demo"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert f"\n  {command} " in capsys.readouterr().out
@@ -65,6 +65,12 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         ("predict", "a.svs", "--genes", "missing-list.txt"),
         ("finetune", "samples.csv"),
         ("finetune", "--out", "m"),
+        ("evaluate", "samples.csv", "--model", "m"),
+        ("evaluate", "samples.csv", "--out", "e"),
+        ("evaluate", "samples.csv", "--out", "e", "--model", "m", "--predictions", "p.h5ad"),
+        ("evaluate", "samples.csv", "--out", "e", "--model", "m", "--units", "counts"),
+        ("evaluate", "samples.csv", "--truth", "t.csv", "--out", "e", "--predictions", "p.h5ad"),
+        ("evaluate", "--out", "e", "--model", "m"),
         ("finetune", "--out", "m", "--slide", "a.svs"),
         ("finetune", "samples.csv", "--out", "m", "--slide", "a.svs", "--data", "d"),
         ("tile", "x/a.svs", "y/a.tiff", "-o", "z"),

@@ -10,7 +10,9 @@ from scipy import stats
 from hypergene.evaluation import (
     mae_per_gene,
     mse_per_gene,
+    partial_mse_per_gene,
     partial_pearson_per_gene,
+    partial_spearman_per_gene,
     pearson_per_gene,
     r2_per_gene,
     score_slide,
@@ -161,3 +163,23 @@ def test_genes_that_cannot_be_scored_are_counted_and_do_not_change_the_mean():
     assert summary.loc["none", "genes"] == 0
     assert np.isnan(summary.loc["none", "pearson"])
     assert np.isnan(scores.loc["c", "pearson"])
+
+
+@given(seeds)
+def test_the_partial_rank_correlation_is_the_partial_correlation_of_ranks(seed):
+    truth, prediction, depth = two(seed)
+    ranks = [stats.rankdata(side, axis=0) for side in (truth, prediction)]
+    np.testing.assert_allclose(
+        partial_spearman_per_gene(truth, prediction, depth),
+        partial_pearson_per_gene(*ranks, stats.rankdata(depth)),
+        atol=1e-12,
+    )
+
+
+def test_an_error_of_level_and_depth_is_no_error_beyond_depth():
+    truth, _, depth = two(4)
+    prediction = truth + 3 - 2 * depth[:, None]
+    np.testing.assert_allclose(partial_mse_per_gene(truth, prediction, depth), 0, atol=1e-12)
+    noisy = prediction + np.random.default_rng(0).normal(0, 0.5, truth.shape)
+    assert (partial_mse_per_gene(truth, noisy, depth) < mse_per_gene(truth, noisy)).all()
+    assert partial_mse_per_gene(truth, noisy, depth).mean() == pytest.approx(0.25, abs=0.08)

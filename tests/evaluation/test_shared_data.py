@@ -7,6 +7,8 @@ import pytest
 from scipy import sparse
 
 from hypergene.evaluation import gene_sets, noise_ceiling, pearson_per_gene
+from hypergene.evaluation.scales import around
+from hypergene.spots import rings
 from hypergene.st import read_sample, read_samples
 
 
@@ -35,3 +37,17 @@ def test_the_ceiling_of_the_variable_genes_is_about_what_the_protocol_says(secti
     genes = gene_sets(adata.X, adata.var_names)["HVG-50"]
     ceiling = noise_ceiling(adata.layers["counts"], adata.var_names.get_indexer(genes), splits=3)
     assert np.mean(ceiling) == pytest.approx(0.80, abs=0.05)
+
+
+def test_smoothed_targets_would_flatter_the_neighbours_mean_beyond_recognition(sections):
+    """The trap (protocol.md): true neighbours' mean, about .24 on raw and .90 on smoothed truth."""
+    for name in ("B4", "C3"):
+        adata = sections[name]
+        genes = gene_sets(adata.X, adata.var_names)["HVG-250"]
+        truth = adata[:, genes].X.toarray()
+        xy_pitch = adata.obsm["spatial"] / adata.uns["hypergene"]["pitch_px"]
+        (near,) = rings(xy_pitch, xy_pitch, (0.0, 1.6))
+        guess = near @ truth
+        smooth = around(xy_pitch, 1.6) @ truth
+        assert 0.2 < np.nanmean(pearson_per_gene(truth, guess)) < 0.3
+        assert np.nanmean(pearson_per_gene(smooth, guess)) > 0.9

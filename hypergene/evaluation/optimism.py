@@ -1,0 +1,44 @@
+"""What a figure flatters itself with, in words that stand beside it in every table."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+HeldOut = Literal["patient", "section", "trained on", "unknown"]
+"""What of a scored sample was kept out of training: its patient, only itself, nothing; or nobody
+knows."""
+Picked = Literal["training", "test", "given"]
+"""Where a gene set comes from: the training samples, the very samples it is scored on, the user."""
+
+_HELD_OUT: dict[HeldOut, str] = {
+    "patient": "",
+    "section": "OPTIMISTIC: slide-level",
+    "trained on": "OPTIMISTIC: trained on",
+    "unknown": "unknown whether this patient was trained on",
+}
+TEST_PICKED = "OPTIMISTIC: test-picked genes"
+COARSE = "averages of neighbouring spots, not comparable with single spots"
+ORACLE = "oracle: reads the test counts"
+
+_WORST_FIRST: tuple[HeldOut, ...] = ("trained on", "section", "unknown", "patient")
+
+
+def worse(one: HeldOut, other: HeldOut) -> HeldOut:
+    """Return which of two flatters more: a method is as honest as the worst of its parts."""
+    return min(one, other, key=_WORST_FIRST.index)
+
+
+def optimism(held_out: HeldOut, picked: Picked = "training", *more: str) -> str:
+    """Say what is optimistic about a figure; empty where nothing is.
+
+    Parameters
+    ----------
+    held_out
+        Of the sample.
+    picked
+        Of the gene set.
+    *more
+        Further sentences, such as :data:`ORACLE`.
+    """
+    parts = [_HELD_OUT[held_out], TEST_PICKED if picked == "test" else "", *more]
+    return "; ".join(part for part in parts if part)

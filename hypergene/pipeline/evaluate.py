@@ -1,0 +1,64 @@
+"""``hypergene evaluate``: how good predictions are of what was measured, and what flatters them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypergene.features.cache import ArrayCache
+from hypergene.pipeline.evaluation.data import choose_samples
+from hypergene.pipeline.evaluation.mechanism import Labels, read_labels
+from hypergene.pipeline.evaluation.options import EvaluateOptions, check_options
+from hypergene.pipeline.evaluation.run import EvaluationRun
+from hypergene.pipeline.evaluation.writing import refuse_finished
+from hypergene.pipeline.outcome import Stopwatch
+from hypergene.st import Sample
+from hypergene.st.gmt import read_gmt
+
+
+def evaluate(
+    samples: str | Path | Sequence[Sample],
+    out: str | Path,
+    options: EvaluateOptions | None = None,
+    **overrides: Any,
+) -> Path:
+    """Score a model, or another tool's predictions, on samples with measured expression.
+
+    Parameters
+    ----------
+    samples
+        The truth: a samples sheet, a folder, or the samples themselves.
+    out
+        Folder for ``report.html``, ``summary.json`` and the tables, each as CSV and Parquet.
+    options
+        See :class:`hypergene.pipeline.evaluation.options.EvaluateOptions`.
+    **overrides
+        Single options by name, over `options`.
+
+    Returns
+    -------
+    pathlib.Path
+        The report.
+
+    Raises
+    ------
+    HypergeneError
+        Whatever is wrong with samples, predictions, model or output, in one sentence.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> hypergene.evaluate("test.csv", "scores", model="m", train="train.csv")  # doctest: +SKIP
+    """
+    options = replace(options or EvaluateOptions(), **overrides)
+    out = Path(out)
+    check_options(options)
+    refuse_finished(out, overwrite=options.overwrite)
+    sets = {} if options.gene_sets is None else read_gmt(options.gene_sets)
+    labels = Labels() if options.labels is None else read_labels(Path(options.labels))
+    scored, train = choose_samples(samples, options.only, options.train)
+    cache = ArrayCache(Path(options.cache or out / "cache"))
+    run = EvaluationRun(options, out, cache, sets, labels, Stopwatch())
+    return run.score(scored, train)

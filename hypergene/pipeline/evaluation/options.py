@@ -1,0 +1,113 @@
+"""What an evaluation is asked for, and what makes no sense to ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypergene.errors import DataError, UsageError
+from hypergene.evaluation.bootstrap import REPLICATES
+from hypergene.pipeline.evaluation.others import Units
+from hypergene.pipeline.options import as_tuple
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of :func:`hypergene.pipeline.evaluate.evaluate`, named as on the command line.
+
+    Attributes
+    ----------
+    model
+        Name or folder of a model to score.
+    predictions
+        Another tool's output instead: .h5ad, .zarr, .csv, .tsv, or a folder of them.
+    units
+        Of that output: ``log1p-cp10k``, ``counts``, or ``other`` (only correlations are reported);
+        None = as the file says, else ``other``.
+    layer
+        Layer of an AnnData that holds it; None = ``X``.
+    train
+        What was trained on: a sheet or folder, or names of some samples, with commas. Gene sets and
+        controls come from there.
+    only
+        Names of the samples to score; none = all that are not named in `train`.
+    genes
+        Genes to draw as maps; None = the four most variable of the smallest gene set.
+    gene_sets
+        A .gmt file: sets whose means are scored at each scale.
+    labels
+        A table of labels: sample, label; or sample, spot, label.
+    replicates
+        Of every bootstrap.
+    mpp
+        Microns per pixel of slides for which neither sheet nor file says it.
+    seed
+        Of bootstraps, folds and permutations.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    workers
+        Threads that read tiles.
+    cache
+        Folder of features and tables that runs may share; None = ``cache/`` in the output folder.
+    overwrite
+        Replace an evaluation that exists.
+    """
+
+    model: str | None = None
+    predictions: Path | None = None
+    units: Units | None = None
+    layer: str | None = None
+    train: str | Path | None = None
+    only: tuple[str, ...] = ()
+    genes: tuple[str, ...] | None = None
+    gene_sets: Path | None = None
+    labels: Path | None = None
+    replicates: int = REPLICATES
+    mpp: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 2
+    cache: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Take names as any sequence of texts, or one."""
+        object.__setattr__(self, "only", as_tuple(self.only))
+        if self.genes is not None:
+            object.__setattr__(self, "genes", as_tuple(self.genes))
+
+
+def check_options(options: EvaluateOptions) -> None:
+    """Refuse what makes no sense, before anything is read.
+
+    Raises
+    ------
+    UsageError
+        Options that contradict each other, or lack one another.
+    DataError
+        There are no such predictions.
+    """
+    if (options.model is None) == (options.predictions is None):
+        raise UsageError(
+            "Neither a model nor predictions are given."
+            if options.model is None
+            else "Both a model and predictions are given.",
+            hint="Give either --model M or --predictions FILE.",
+        )
+    if options.model is not None and (options.units or options.layer):
+        raise UsageError(
+            "--units and --layer say how another tool's --predictions are to be read.",
+            hint="Leave them out: a model's own units are known.",
+        )
+    if options.predictions is not None and options.labels is not None:
+        raise UsageError(
+            "--labels need a model's embedding, which another tool's predictions do not hold.",
+            hint="Leave --labels out, or score a model with --model.",
+        )
+    if options.predictions is not None and not Path(options.predictions).exists():
+        raise DataError(
+            f"There is no file {options.predictions}.",
+            hint="Check the path given to --predictions.",
+        )
+    if options.replicates < 2:
+        raise UsageError("A bootstrap needs at least 2 replicates.", hint="Try --replicates 500.")
