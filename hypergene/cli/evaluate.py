@@ -29,6 +29,19 @@ def evaluate(
             help="Another tool's output instead: .h5ad, .zarr, .csv, .tsv, or a folder of them.",
         ),
     ] = None,
+    cv: Annotated[
+        Literal["patient", "section"] | None,
+        option("--cv", help="Train a recipe anew without each patient (or section), and score it."),
+    ] = None,
+    preset: Annotated[
+        str | None, option("--preset", help="Recipe to cross-validate.  [default: hypergene]")
+    ] = None,
+    recipe: Annotated[Path | None, option("--recipe", help="TOML file over the preset.")] = None,
+    set: Annotated[
+        list[str] | None,
+        option("--set", help="One value of the recipe, as section.key=value. Repeatable."),
+    ] = None,
+    seeds: Annotated[int, option("--seeds", help="Models a fold, with --cv.", min=1)] = 3,
     truth: Annotated[
         Path | None, option("--truth", help="The measured SAMPLES, with --predictions.")
     ] = None,
@@ -81,7 +94,7 @@ def evaluate(
     config: shared.Config = None,
     debug: shared.Debug = False,
 ) -> None:
-    """Score a model, or another tool's predictions, on samples with measured expression.
+    """Score a model, a recipe or another tool's predictions on samples with measured expression.
 
     Writes report.html, summary.json and tables (CSV and Parquet); says what flatters a figure.
     """
@@ -104,6 +117,11 @@ def evaluate(
     options = EvaluateOptions(
         model=model,
         predictions=predictions,
+        cv=cv,
+        preset=preset,
+        recipe=recipe,
+        set=tuple(set or ()),
+        seeds=seeds,
         units=units,
         layer=layer,
         train=train,

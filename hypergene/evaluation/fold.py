@@ -24,6 +24,7 @@ from hypergene.evaluation.bootstrap import (
 from hypergene.evaluation.calibration import CURVE
 from hypergene.evaluation.metrics import COUNTS, METRICS
 from hypergene.evaluation.optimism import HeldOut, Picked, optimism
+from hypergene.evaluation.seeds import Repeated, seed_table
 from hypergene.evaluation.slide_scores import (
     TABLED,
     MeasuredSlide,
@@ -56,6 +57,9 @@ class FoldScores:
         A row a control, gene set and metric: the main method less the control, paired.
     curves
         Coverage against nominal level, by method and gene set.
+    seeds
+        Spread over seeds by method, gene set and metric, see
+        :func:`hypergene.evaluation.seeds.seed_table`; empty with one seed.
     """
 
     genes: pd.DataFrame
@@ -65,6 +69,7 @@ class FoldScores:
     summary: pd.DataFrame
     differences: pd.DataFrame
     curves: pd.DataFrame
+    seeds: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return all tables by name."""
@@ -88,9 +93,10 @@ def score_fold(
     Parameters
     ----------
     fold
-        Slides with the predictions of each method.
+        Slides with the predictions of each method. A slide that comes several times comes from
+        several seeds, whose figures are averaged.
     gene_sets
-        Name -> genes; see :func:`hypergene.evaluation.gene_sets`.
+        Name -> genes; see :func:`hypergene.evaluation.gene_sets`. A slide may have its own.
     main
         The method that the others are controls of.
     picked
@@ -103,24 +109,28 @@ def score_fold(
     ValueError
         Without slides, or if a slide has no prediction of the main method.
     """
-    found: dict[str, list[SlideScores]] = {}
+    found: dict[str, dict[str, Repeated]] = {}
     for slide, predictions in fold:
         if main not in predictions:
             raise ValueError(f"{slide.name} has no prediction of {main}")
         ceiling = ceilings(slide, seed=seed)
+        sets = gene_sets if slide.gene_sets is None else slide.gene_sets
         for method, prediction in predictions.items():
-            found.setdefault(method, []).append(
-                score_prediction(
-                    slide, prediction, gene_sets, ceiling, replicates=replicates, seed=seed
-                )
+            one = score_prediction(
+                slide, prediction, sets, ceiling, replicates=replicates, seed=seed
             )
+            slides = found.setdefault(method, {})
+            if slide.name in slides:
+                slides[slide.name].add(one)
+            else:
+                slides[slide.name] = Repeated(one)
     if not found:
         raise ValueError("there are no slides")
     tables = _Tables(picked, seed)
-    for method, scores in found.items():
-        kinds: dict[HeldOut, list[SlideScores]] = {}
-        for one in scores:
-            kinds.setdefault(one.held_out, []).append(one)
+    for method, slides in found.items():
+        kinds: dict[HeldOut, list[Repeated]] = {}
+        for repeated in slides.values():
+            kinds.setdefault(repeated.mean.held_out, []).append(repeated)
         for held_out, group in kinds.items():
             tables.add(method, held_out, group, found[main], is_main=method == main)
     return tables.done()
@@ -138,11 +148,12 @@ class _Tables:
         self,
         method: str,
         held_out: HeldOut,
-        group: Sequence[SlideScores],
-        main: Sequence[SlideScores],
+        repeated: Sequence[Repeated],
+        main: Mapping[str, Repeated],
         *,
         is_main: bool,
     ) -> None:
+        group = [one.mean for one in repeated]
         known = {
             "method": method,
             "held_out": held_out,
@@ -157,7 +168,11 @@ class _Tables:
         genes = self._genes(group)
         self._keep("genes", genes, **known)
         by_slide = {one.slide: one for one in group}
-        compared = {one.slide: one for one in main if one.slide in by_slide}
+        compared = {name: one.mean for name, one in main.items() if name in by_slide}
+        spread = seed_table(repeated, main)
+        if is_main:
+            spread = spread.drop(columns=["difference", "difference_sd"], errors="ignore")
+        self._keep("seeds", spread, **known)
         for name in group[0].by_set.index:
             self._keep("patients", self._patients(group, name), gene_set=name, **known)
             self._keep("summary", self._summary(group, name), gene_set=name, **known)
@@ -192,6 +207,8 @@ class _Tables:
         # What a row is comes first, what flatters it right after.
         lead = [column for column in ("method", "gene_set", "held_out") if column in known]
         tail = [column for column in known if column not in lead]
+        if table.empty:
+            return
         filled = table.assign(**known)
         self.rows.setdefault(name, []).append(filled[[*lead, *rest, *tail]])
 

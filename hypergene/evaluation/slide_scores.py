@@ -46,6 +46,8 @@ class MeasuredSlide:
         int64 (genes,): where the genes are in `counts`.
     held_out
         What of this sample was kept out of training.
+    gene_sets
+        Its own sets, name -> genes, where each fold chooses them on its training samples.
     """
 
     name: str
@@ -56,6 +58,7 @@ class MeasuredSlide:
     counts: sparse.csr_matrix
     columns: npt.NDArray[np.int64]
     held_out: HeldOut = "unknown"
+    gene_sets: Mapping[str, Sequence[str]] | None = None
 
     def __len__(self) -> int:
         """Return the number of spots."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hypergene.features.cache import ArrayCache
+from hypergene.pipeline.evaluation.cross_validate import cross_validate
 from hypergene.pipeline.evaluation.data import choose_samples
 from hypergene.pipeline.evaluation.mechanism import Labels, read_labels
 from hypergene.pipeline.evaluation.options import EvaluateOptions, check_options
 from hypergene.pipeline.evaluation.run import EvaluationRun
 from hypergene.pipeline.evaluation.writing import refuse_finished
 from hypergene.pipeline.outcome import Stopwatch
-from hypergene.st import Sample
+from hypergene.st import Sample, read_samples
 from hypergene.st.gmt import read_gmt
 
 
@@ -24,14 +25,15 @@ def evaluate(
     options: EvaluateOptions | None = None,
     **overrides: Any,
 ) -> Path:
-    """Score a model, or another tool's predictions, on samples with measured expression.
+    """Score a model, a recipe or another tool's predictions on samples with measured expression.
 
     Parameters
     ----------
     samples
         The truth: a samples sheet, a folder, or the samples themselves.
     out
-        Folder for ``report.html``, ``summary.json`` and the tables, each as CSV and Parquet.
+        Folder for ``report.html``, ``summary.json`` and the tables, each as CSV and Parquet; of a
+        cross-validation also ``folds/<fold>-seed<k>/``, with the model of each fold.
     options
         See :class:`hypergene.pipeline.evaluation.options.EvaluateOptions`.
     **overrides
@@ -58,7 +60,9 @@ def evaluate(
     refuse_finished(out, overwrite=options.overwrite)
     sets = {} if options.gene_sets is None else read_gmt(options.gene_sets)
     labels = Labels() if options.labels is None else read_labels(Path(options.labels))
-    scored, train = choose_samples(samples, options.only, options.train)
     cache = ArrayCache(Path(options.cache or out / "cache"))
     run = EvaluationRun(options, out, cache, sets, labels, Stopwatch())
-    return run.score(scored, train)
+    if options.cv is not None:
+        listed = read_samples(samples) if isinstance(samples, str | Path) else list(samples)
+        return cross_validate(run, listed)
+    return run.score(*choose_samples(samples, options.only, options.train))

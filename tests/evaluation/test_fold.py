@@ -112,7 +112,8 @@ def test_intervals_of_a_slide_are_over_its_blocks(scores):
 
 def test_what_flatters_is_said_in_every_table():
     sets = {"all": list(GENES)}
-    scores = score_fold(fold(("A",), "trained on"), sets, main="good", picked="test", replicates=20)
+    seeds = [*fold(("A",), "trained on"), *fold(("A",), "trained on")]
+    scores = score_fold(seeds, sets, main="good", picked="test", replicates=20)
     for name, table in scores.tables().items():
         assert table["optimistic"].str.contains("OPTIMISTIC: trained on").all(), name
         assert table["optimistic"].str.contains("test-picked").all(), name

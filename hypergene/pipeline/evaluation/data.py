@@ -12,7 +12,6 @@ import pandas as pd
 
 from hypergene.errors import DataError, UsageError
 from hypergene.evaluation import gene_sets
-from hypergene.evaluation.optimism import Picked
 from hypergene.features.cache import ArrayCache
 from hypergene.pipeline.checks.twins import Sketch, sketch
 from hypergene.pipeline.gene_choice import find_genes, pooled_moments
@@ -117,7 +116,7 @@ def read_data(
 
 def sets_to_score(
     data: EvaluationData, predicted: pd.DataFrame
-) -> tuple[dict[str, list[str]], Picked, list[str]]:
+) -> tuple[dict[str, list[str]], list[str]]:
     """Choose the protocol's gene sets: on the training samples, or else on those scored.
 
     Chosen from training samples, they hold all genes that these express, also such as the method
@@ -133,9 +132,8 @@ def sets_to_score(
     Returns
     -------
     sets
-        Name -> genes, named as in the prediction.
-    picked
-        Where they come from; such as were picked on the scored samples say so in their names.
+        Name -> genes, named as in the prediction; such as were picked on the scored samples say so
+        in their names.
     notes
         How genes were matched.
     """
@@ -148,7 +146,7 @@ def sets_to_score(
         ]
         sets = gene_sets(pooled_moments(expressions), predicted.index.tolist())
         named = {f"{name} (test-picked)": genes for name, genes in sets.items() if genes}
-        return named or {"all (test-picked)": predicted.index.tolist()}, "test", []
+        return named or {"all (test-picked)": predicted.index.tolist()}, []
     space = GeneSpace.of({s.sample: data.measured[s.sample].var for s in data.train}, "union")
     expressions = [
         data.measured[sample.sample].expression(space.columns(sample.sample))
@@ -167,7 +165,7 @@ def sets_to_score(
         for name, genes in sets.items()
         if genes
     }
-    return renamed, "training", list(space.report)
+    return renamed, list(space.report)
 
 
 def um_per_px(measured: Measured, mpp: float | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hypergene.errors import DataError, UsageError
 from hypergene.evaluation.bootstrap import REPLICATES
@@ -21,6 +22,12 @@ class EvaluateOptions:
         Name or folder of a model to score.
     predictions
         Another tool's output instead: .h5ad, .zarr, .csv, .tsv, or a folder of them.
+    cv
+        Cross-validate a recipe instead: leave out one ``patient`` at a time, or one ``section``.
+    preset, recipe, set
+        The recipe that is cross-validated, as of ``hypergene finetune``; None = its default preset.
+    seeds
+        How many models a fold is given, of the seeds `seed`, `seed` + 1, ...
     units
         Of that output: ``log1p-cp10k``, ``counts``, or ``other`` (only correlations are reported);
         None = as the file says, else ``other``.
@@ -55,6 +62,11 @@ class EvaluateOptions:
 
     model: str | None = None
     predictions: Path | None = None
+    cv: Literal["patient", "section"] | None = None
+    preset: str | None = None
+    recipe: Path | None = None
+    set: tuple[str, ...] = ()
+    seeds: int = 3
     units: Units | None = None
     layer: str | None = None
     train: str | Path | None = None
@@ -73,6 +85,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         """Take names as any sequence of texts, or one."""
         object.__setattr__(self, "only", as_tuple(self.only))
+        object.__setattr__(self, "set", as_tuple(self.set))
         if self.genes is not None:
             object.__setattr__(self, "genes", as_tuple(self.genes))
 
@@ -87,12 +100,20 @@ def check_options(options: EvaluateOptions) -> None:
     DataError
         There are no such predictions.
     """
+    if options.cv is not None:
+        _check_cv(options)
+        return
+    if options.preset is not None or options.recipe is not None or options.set:
+        raise UsageError(
+            "A recipe is trained to be evaluated, and nothing says what to hold out.",
+            hint="Give --cv patient, or --cv section.",
+        )
     if (options.model is None) == (options.predictions is None):
         raise UsageError(
             "Neither a model nor predictions are given."
             if options.model is None
             else "Both a model and predictions are given.",
-            hint="Give either --model M or --predictions FILE.",
+            hint="Give either --model M, --predictions FILE, or --cv patient to train models.",
         )
     if options.model is not None and (options.units or options.layer):
         raise UsageError(
@@ -109,5 +130,21 @@ def check_options(options: EvaluateOptions) -> None:
             f"There is no file {options.predictions}.",
             hint="Check the path given to --predictions.",
         )
+    _check_replicates(options)
+
+
+def _check_cv(options: EvaluateOptions) -> None:
+    for flag in ("model", "predictions", "units", "layer", "train"):
+        if getattr(options, flag) is not None:
+            raise UsageError(
+                f"--cv trains a model a fold, and has no use for --{flag}.",
+                hint=f"Leave --{flag} or --cv out.",
+            )
+    if options.seeds < 1:
+        raise UsageError("A fold needs at least one seed.", hint="Try --seeds 3.")
+    _check_replicates(options)
+
+
+def _check_replicates(options: EvaluateOptions) -> None:
     if options.replicates < 2:
         raise UsageError("A bootstrap needs at least 2 replicates.", hint="Try --replicates 500.")

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hypergene import __version__
 from hypergene.errors import DataError, UsageError
 from hypergene.evaluation import MeasuredSlide, Prediction, score_fold
 from hypergene.evaluation.bootstrap import FEW_PATIENTS
+from hypergene.evaluation.optimism import Picked
 from hypergene.evaluation.scales import ScaleScores, Units, scale_table, score_scales
 from hypergene.features.cache import ArrayCache
 from hypergene.features.device import pick_device
-from hypergene.pipeline.evaluation.baselines import Baselines, depth_only
-from hypergene.pipeline.evaluation.data import EvaluationData, read_data, sets_to_score
+from hypergene.pipeline.evaluation.baselines import depth_only
+from hypergene.pipeline.evaluation.data import read_data, sets_to_score
+from hypergene.pipeline.evaluation.fitted import fit_controls
 from hypergene.pipeline.evaluation.held_out import Standing, standings
 from hypergene.pipeline.evaluation.mechanism import Labels, Mechanism
 from hypergene.pipeline.evaluation.options import EvaluateOptions
 from hypergene.pipeline.evaluation.others import Others
 from hypergene.pipeline.evaluation.own import OwnModel
-from hypergene.pipeline.evaluation.source import OtherSource, OwnSource, Scored, Source
+from hypergene.pipeline.evaluation.source import OtherSource, OwnSource, Part, Source
 from hypergene.pipeline.evaluation.writing import (
     REPORT,
     SUMMARY,
@@ -44,6 +45,7 @@ from hypergene.zoo import find_model, load_model, weights_sha256
 log = logging.getLogger(__name__)
 
 _MAPS = 4
+_MECHANISM = ("retrieval", "mixing", "probe", "flags")
 # Genes with a ceiling from here on, so far above it, in such a share: no model does that.
 _CLEAR_CEILING, _ABOVE, _ABOVE_SHARE = 0.3, 0.1, 0.05
 
@@ -68,8 +70,10 @@ class EvaluationRun:
         Wall time by stage.
     notes, warnings
         Sentences for the report.
-    scales, maps
-        What was gathered of the slides.
+    scales, maps, mechanisms
+        What was gathered of the slides; a mechanism a fold.
+    scored, trained, set_sizes
+        Samples with their standing; names of what was trained on; genes by fold and gene set.
     """
 
     options: EvaluateOptions
@@ -82,66 +86,107 @@ class EvaluationRun:
     warnings: list[str] = field(default_factory=list)
     scales: list[ScaleScores] = field(default_factory=list)
     maps: list[GeneMap] = field(default_factory=list)
+    mechanisms: list[tuple[str, Mechanism]] = field(default_factory=list)
+    scored: dict[str, tuple[Sample, Standing]] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)
+    set_sizes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def score(self, scored: Sequence[Sample], train: Sequence[Sample]) -> Path:
         """Score samples beside controls fitted on the training samples; return the report."""
         source = self._source(scored)
         with self.watch("read"):
-            scored = self._with_slide(scored) if source.needs_slide else scored
+            scored = self.with_slide(scored) if source.needs_slide else scored
             data = read_data(scored, train, self.cache)
-        for sample in scored:
-            source.columns(data.measured[sample.sample])  # what cannot match is said at once
-        standing = standings(scored, train, data.sketches, trained_on=source.trained_on)
-        # Controls know nothing but the training samples that are given.
-        controls = standings(scored, train, data.sketches)
-        for one in standing.values():
-            (self.warnings if one.held_out == "trained on" else self.notes).append(one.reason)
-        sets, picked, notes = sets_to_score(data, source.genes)
-        self.notes += [f"Genes: {note}" for note in notes]
-        self._say_sets(sets, picked == "test")
-        drawn = self._genes_to_draw(source.genes, sets)
-        with self.watch("controls"):
-            baselines, trained_genes = self._baselines(source, data, sets)
-        mechanism = None if source.distance is None else Mechanism(source.distance)
+        return self.report([Part(source, data)], source.name, source.about)
 
-        def fold() -> Iterator[tuple[MeasuredSlide, Mapping[str, Prediction]]]:
-            for sample in tqdm(data.scored, desc="evaluate", unit="sample", disable=None):
-                one = self._scored(source, data, sample, standing[sample.sample])
-                slide, prediction = one.slide, one.predictions[source.name]
-                methods = dict(one.predictions)
-                if baselines is not None and one.inputs is not None:
-                    columns, genes = _common(slide.genes, trained_genes)
-                    methods |= baselines.predict(
-                        one.inputs,
-                        columns,
-                        genes,
-                        controls[sample.sample].held_out,
-                        standing[sample.sample].held_out,
-                    )
-                elif baselines is None:
-                    methods |= depth_only(slide)
-                self._scale(slide, prediction, one, sets)
-                self._draw(slide, prediction, drawn)
-                if mechanism is not None and one.embedded is not None:
-                    mechanism.add(slide, one.spots, one.embedded, prediction)
-                yield slide, methods
+    def report(self, parts: Iterable[Part], method: str, about: Mapping[str, Any]) -> Path:
+        """Score parts one after the other, write what they give together, return the report.
 
+        Parameters
+        ----------
+        parts
+            At least one. A sample that several parts score comes from several seeds.
+        method
+            What is scored: the name of every part's source.
+        about
+            What it is, in plain values.
+        """
         with self.watch("score"):
             scores = score_fold(
-                fold(),
-                sets,
-                main=source.name,
-                picked=picked,
+                (slide for part in parts for slide in self._slides(part)),
+                {},
+                main=method,
+                picked=self.picked,
                 replicates=self.options.replicates,
                 seed=self.options.seed,
             )
         tables = scores.tables() | {"scales": scale_table(self.scales, seed=self.options.seed)}
-        if mechanism is not None:
-            with self.watch("mechanism"):
-                tables |= mechanism.tables(self.labels, seed=self.options.seed)
-        self._say_patients(data.scored)
+        with self.watch("mechanism"):
+            tables |= self._mechanism_tables()
+        self._say_patients([sample for sample, _ in self.scored.values()])
         self._say_above_ceiling(tables["gene_slides"])
-        return self._write(source, data, standing, sets, picked, tables)
+        return self._write(method, about, tables)
+
+    def _slides(self, part: Part) -> Iterator[tuple[MeasuredSlide, Mapping[str, Prediction]]]:
+        """Score one part's samples, and gather what is worth a word of them."""
+        source, data = part.source, part.data
+        for sample in data.scored:
+            source.columns(data.measured[sample.sample])  # what cannot match is said at once
+        standing = standings(data.scored, data.train, data.sketches, trained_on=source.trained_on)
+        # Controls know nothing but the training samples that are given.
+        controls = standings(data.scored, data.train, data.sketches)
+        is_again = any(sample.sample in self.scored for sample in data.scored)
+        for sample in data.scored:
+            one = standing[sample.sample]
+            self.scored[sample.sample] = sample, one
+            (self.warnings if one.held_out == "trained on" else self.notes).append(one.reason)
+        self.trained |= {*source.trained_on, *(sample.sample for sample in data.train)}
+        sets, notes = sets_to_score(data, source.genes)
+        self.notes += [f"Genes: {note}" for note in notes]
+        self._say_sets(part.fold, sets)
+        drawn = self._genes_to_draw(source.genes, sets)
+        fitted = fit_controls(source, data, sets)
+        if fitted is None:
+            self.notes.append(
+                "No control is fitted (ridge, training mean): no training samples are given."
+            )
+        mechanism = None if source.distance is None else Mechanism(source.distance)
+
+        for sample in tqdm(data.scored, desc=part.fold or "evaluate", unit="sample", disable=None):
+            one_scored = source.scored(
+                data.measured[sample.sample],
+                standing[sample.sample].held_out,
+                with_inputs=bool(data.train),
+            )
+            self.notes += one_scored.notes
+            self.warnings += one_scored.warnings
+            slide, prediction = one_scored.slide, one_scored.predictions[source.name]
+            methods = dict(one_scored.predictions)
+            if fitted is None:
+                methods |= depth_only(slide)
+            else:
+                held_out = controls[sample.sample].held_out
+                methods |= fitted.predict(one_scored, held_out, standing[sample.sample].held_out)
+            if not is_again:
+                # Modules are numbered anew in every fold.
+                units = () if part.fold else one_scored.units
+                self._scale(slide, prediction, one_scored.pitch_um, units, sets)
+                self._draw(slide, prediction, drawn)
+            if mechanism is not None and one_scored.embedded is not None:
+                mechanism.add(slide, one_scored.spots, one_scored.embedded, prediction)
+            yield replace(slide, gene_sets=sets), methods
+        if mechanism is not None:
+            self.mechanisms.append((part.fold, mechanism))
+
+    def _mechanism_tables(self) -> dict[str, pd.DataFrame]:
+        """Join the tables of all models; embeddings of two models are never compared."""
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for fold, mechanism in self.mechanisms:
+            for name, table in mechanism.tables(self.labels, seed=self.options.seed).items():
+                if fold and not table.empty:
+                    table.insert(0, "fold", fold)
+                tables.setdefault(name, []).append(table)
+        return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}
 
     def _source(self, scored: Sequence[Sample]) -> Source:
         options = self.options
@@ -155,7 +200,14 @@ class EvaluationRun:
         own = OwnModel(model, device, self.cache, options.mpp, options.workers)
         return OwnSource(own, weights_sha256(folder), options.seed)
 
-    def _with_slide(self, scored: Sequence[Sample]) -> Sequence[Sample]:
+    def with_slide(self, scored: Sequence[Sample]) -> Sequence[Sample]:
+        """Return the samples that can be predicted; say which cannot.
+
+        Raises
+        ------
+        DataError
+            None of them has a slide.
+        """
         with_slide = [sample for sample in scored if sample.slide is not None]
         if not with_slide:
             raise DataError(
@@ -167,10 +219,18 @@ class EvaluationRun:
             self.notes.append(f"Not scored, since they have no image: {names}.")
         return with_slide
 
-    def _say_sets(self, sets: Mapping[str, Sequence[str]], test_picked: bool) -> None:
+    @property
+    def picked(self) -> Picked:
+        """Where gene sets come from: training samples, if any are given."""
+        return "test" if self.options.train is None and self.options.cv is None else "training"
+
+    def _say_sets(self, fold: str, sets: Mapping[str, Sequence[str]]) -> None:
         sizes = ", ".join(f"{name}: {len(genes):,} genes" for name, genes in sets.items())
+        test_picked = self.picked == "test"
         where = "the scored samples themselves" if test_picked else "the training samples"
-        self.notes.append(f"Gene sets chosen on {where}: {sizes}.")
+        of_fold = f" of {fold}" if fold else ""
+        self.notes.append(f"Gene sets{of_fold} chosen on {where}: {sizes}.")
+        self.set_sizes[fold] = {name: len(genes) for name, genes in sets.items()}
         if test_picked:
             self.warnings.append(
                 "Gene sets were picked on the scored samples, which is optimistic; --train names "
@@ -221,51 +281,16 @@ class EvaluationRun:
         smallest = min(sets, key=lambda name: len(sets[name]))
         return [gene for gene in sets[smallest] if gene in known][:_MAPS]
 
-    def _baselines(
-        self, source: Source, data: EvaluationData, sets: Mapping[str, Sequence[str]]
-    ) -> tuple[Baselines | None, tuple[str, ...]]:
-        """Fit the controls on the training samples that have what the scored ones have."""
-        wanted = {gene for members in sets.values() for gene in members}
-        targets, inputs = [], []
-        chosen = np.array([gene in wanted for gene in source.genes.index])
-        columns = {}
-        for sample in data.train:
-            measured = data.measured[sample.sample]
-            if sample.slide is None and source.needs_slide:
-                continue
-            columns[sample.sample] = source.columns(measured)
-            chosen &= columns[sample.sample] >= 0
-        if not columns or not chosen.any():
-            self.notes.append(
-                "No control is fitted (ridge, training mean): no training samples are given."
-            )
-            return None, ()
-        for name, at in columns.items():
-            measured = data.measured[name]
-            expression = measured.expression(at[chosen])
-            targets.append(expression.dense())
-            inputs.append(source.inputs(measured))
-        return Baselines.fit(targets, inputs), tuple(source.genes.index[chosen])
-
-    def _scored(
-        self, source: Source, data: EvaluationData, sample: Sample, standing: Standing
-    ) -> Scored:
-        one = source.scored(
-            data.measured[sample.sample], standing.held_out, with_inputs=bool(data.train)
-        )
-        self.notes += one.notes
-        self.warnings += one.warnings
-        return one
-
     def _scale(
         self,
         slide: MeasuredSlide,
         prediction: Prediction,
-        one: Scored,
+        pitch_um: float,
+        more: Sequence[Units],
         sets: Mapping[str, Sequence[str]],
     ) -> None:
         genes = list(dict.fromkeys(gene for members in sets.values() for gene in members))
-        units = [Units.of_genes(slide.genes, genes), *one.units]
+        units = [Units.of_genes(slide.genes, genes), *more]
         if self.gene_sets:
             units.append(Units.of_sets(slide.genes, self.gene_sets))
             if not units[-1].names:
@@ -278,7 +303,7 @@ class EvaluationRun:
             slide,
             prediction,
             units,
-            one.pitch_um,
+            pitch_um,
             replicates=self.options.replicates,
             seed=self.options.seed,
         )
@@ -300,33 +325,29 @@ class EvaluationRun:
         ]
 
     def _write(
-        self,
-        source: Source,
-        data: EvaluationData,
-        standing: Mapping[str, Standing],
-        sets: Mapping[str, Sequence[str]],
-        picked: str,
-        tables: Mapping[str, pd.DataFrame],
+        self, method: str, source: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
     ) -> Path:
-        for warning in self.warnings:
+        for warning in dict.fromkeys(self.warnings):
             log.warning("%s", warning)
+        sizes = self.set_sizes
         about = {
             "hypergene": __version__,
-            "scored": source.about,
-            "method": source.name,
+            "scored": source,
+            "method": method,
             "samples": [
                 {
-                    "sample": sample.sample,
+                    "sample": name,
                     "patient": sample.patient,
-                    "held_out": standing[sample.sample].held_out,
-                    "reason": standing[sample.sample].reason,
+                    "held_out": standing.held_out,
+                    "reason": standing.reason,
                 }
-                for sample in data.scored
+                for name, (sample, standing) in self.scored.items()
             ],
-            "trained_on": sorted({*source.trained_on, *(s.sample for s in data.train)}),
+            "trained_on": sorted(self.trained),
             "gene_sets": {
-                "picked_on": picked,
-                "genes": {name: len(members) for name, members in sets.items()},
+                "picked_on": self.picked,
+                # By fold, where there are folds.
+                "genes": sizes.get("", sizes),
             },
             "warnings": list(dict.fromkeys(self.warnings)),
             "notes": list(dict.fromkeys(self.notes)),
@@ -338,7 +359,7 @@ class EvaluationRun:
         write_text(self.out / REPORT, page)
         short = {
             name: tables[name]
-            for name in ("summary", "differences", "retrieval", "mixing", "probe", "flags")
+            for name in ("summary", "differences", "seeds", *_MECHANISM)
             if name in tables
         }
         seconds = {stage: round(value, 2) for stage, value in self.watch.seconds.items()}
@@ -347,16 +368,6 @@ class EvaluationRun:
         # Last, since it says that the evaluation is whole.
         write_text(self.out / SUMMARY, as_json(machines))
         return self.out / REPORT
-
-
-def _common(
-    genes: Sequence[str], trained: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where genes that both have are: among the slide's, and among the controls'."""
-    place = {gene: number for number, gene in enumerate(genes)}
-    both = [(place[gene], number) for number, gene in enumerate(trained) if gene in place]
-    pairs = np.array(both, dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
 
 
 def _readable(scales: pd.DataFrame) -> list[dict[str, Any]]:

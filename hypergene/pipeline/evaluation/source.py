@@ -18,7 +18,7 @@ from hypergene.evaluation.retrieval import Distance
 from hypergene.evaluation.scales import Units, around
 from hypergene.features.cache import ArrayCache
 from hypergene.pipeline.evaluation.baselines import SlideInputs, handmade_of
-from hypergene.pipeline.evaluation.data import pitch_px, um_per_px
+from hypergene.pipeline.evaluation.data import EvaluationData, pitch_px, um_per_px
 from hypergene.pipeline.evaluation.others import Others
 from hypergene.pipeline.evaluation.own import Embedded, OwnModel, Seen
 from hypergene.pipeline.gene_choice import find_genes
@@ -96,6 +96,24 @@ class Source(Protocol):
 
     def scored(self, measured: Measured, held_out: HeldOut, *, with_inputs: bool) -> Scored:
         """Return a sample with its predictions."""
+
+
+class Part(NamedTuple):
+    """Samples that one source is asked for.
+
+    Attributes
+    ----------
+    source
+        Where their predictions come from.
+    data
+        The samples, and those it was trained on.
+    fold
+        What the part is called among several; empty = it is the only one.
+    """
+
+    source: Source
+    data: EvaluationData
+    fold: str = ""
 
 
 @dataclass(frozen=True, eq=False)
