@@ -97,3 +97,35 @@ def flag_auroc(error: npt.ArrayLike, unusual: npt.ArrayLike) -> float:
         return float("nan")
     ranks = rankdata(scores)
     return float((ranks[worse].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def conformal_scale(scores: Sequence[npt.ArrayLike], level: float) -> float:
+    """Return the bound that a score of a new group's member stays within, at a given share.
+
+    Hierarchical conformal prediction (Lee, Barber and Willett 2023, arXiv 2306.06342): each of K
+    groups weighs 1 / (K + 1), however many members it has, and the group to come the rest. If
+    groups are exchangeable, a member drawn from a new one is within the bound with a probability
+    of at least `level`, whatever the scores' distribution.
+
+    Parameters
+    ----------
+    scores
+        One array a group, such as |error| / spread over a patient's spots; finite, not negative.
+    level
+        0..1.
+
+    Returns
+    -------
+    float
+        Infinite where K groups are too few: below level / (1 - level).
+    """
+    groups = [np.sort(np.asarray(group).ravel()) for group in scores]
+    needed = level * (len(groups) + 1)
+    if len(groups) < needed or not all(len(group) for group in groups):
+        return float("inf")
+    low, high = 0.0, max(float(group[-1]) for group in groups)
+    for _ in range(60):
+        middle = (low + high) / 2
+        within = sum(np.searchsorted(group, middle, "right") / len(group) for group in groups)
+        low, high = (low, middle) if within >= needed else (middle, high)
+    return high

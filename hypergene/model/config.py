@@ -230,6 +230,16 @@ class Provenance(Strict):
     hypergene: str = Field("", description="version that wrote the model")
 
 
+class HeldOutConfig(Strict):
+    """How reliability and spread of a model were measured on samples held out of training."""
+
+    interval: Literal["patient", "spot-block", "none"] = Field(
+        description="what was resampled for the interval of each gene's correlation"
+    )
+    units: int = Field(ge=0, description="how many patients or blocks of spots there were")
+    calibration: str = Field(description="what the spread was scaled by")
+
+
 class ModelConfig(Strict):
     """Everything about a model but its weights."""
 
@@ -243,6 +253,8 @@ class ModelConfig(Strict):
     readout: ReadoutConfig = ReadoutConfig()
     genes: tuple[str, ...] = Field(min_length=1, description="symbols, in the order of the output")
     gene_ids: tuple[str, ...] | None = Field(None, description="Ensembl ids without version")
+    held_out: HeldOutConfig | None = Field(None, description="None = nothing was measured, or less")
+    stains: int = Field(0, ge=0, description="training slides whose dyes are kept")
 
     @model_validator(mode="after")
     def _genes_are_distinct(self) -> ModelConfig:

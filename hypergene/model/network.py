@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from hypergene import hyperbolic
 from hypergene.model.archetypes import Archetypes
-from hypergene.model.config import ModelConfig
+from hypergene.model.config import HeldOutConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.model.genes import GeneEncoder
 from hypergene.model.head import GeneModules, Head, ModuleScores
+from hypergene.model.held_out import HeldOut
 from hypergene.model.lift import SharedSpace
 from hypergene.model.niche import Neighbours, make_reader, ring_centroid
 from hypergene.model.readout import Blend, Gallery, KernelReadout, RidgeReadout
@@ -129,6 +130,21 @@ class HyperGene(nn.Module):
         self.heldout_pcc: Tensor
         self.ceiling_pcc: Tensor
         self.reliable: Tensor
+        self.held_out = HeldOut(genes) if config.held_out is not None else None
+        stains = torch.zeros(config.stains, 2, 3) if config.stains else None
+        self.register_buffer("stains", stains)
+        self.stains: Tensor | None
+
+    def add_held_out(self, how: HeldOutConfig) -> HeldOut:
+        """Make room for what held-out samples say of each gene; return it, to be filled."""
+        self.config = self.config.model_copy(update={"held_out": how})
+        self.held_out = HeldOut(len(self.config.genes)).to(self.heldout_pcc.device)
+        return self.held_out
+
+    def add_stains(self, stains: Tensor) -> None:
+        """Remember the dyes of training slides, (slides, 2, 3) unit vectors of optical density."""
+        self.config = self.config.model_copy(update={"stains": len(stains)})
+        self.stains = stains.to(self.heldout_pcc)
 
     def _add_readouts(self, width: int) -> None:
         """Make the closed-form readouts of features with ring means of a length `width`."""

@@ -10,7 +10,7 @@ from torch import nn
 from hypergene.model.config import EncoderConfig
 from hypergene.model.network import HyperGene
 from hypergene.training.recipe import Recipe
-from hypergene.training.reliability import RELIABLE_ABOVE
+from hypergene.training.reliability import CLASSES, RELIABLE_ABOVE, reliability_classes
 from hypergene.training.splits import Split
 from hypergene.training.trainer import Best
 
@@ -123,8 +123,29 @@ def _validation(model: HyperGene, split: Split, best: Best) -> list[str]:
             f"{int(model.reliable.sum()):,} of {len(model.config.genes):,} genes are marked "
             "reliable (lower end of the 95 % interval of the held-out correlation above "
             f"{RELIABLE_ABOVE:g}).",
+            *_held_out(model),
         ]
     return parts
+
+
+def _held_out(model: HyperGene) -> list[str]:
+    """Say what intervals and spread rest on, and how many genes are of each class."""
+    how = model.config.held_out
+    if how is None or model.held_out is None:
+        return []
+    measured = (model.heldout_pcc, model.held_out.low, model.ceiling_pcc)
+    classes = reliability_classes(*(each.cpu().numpy() for each in measured)).tolist()
+    counts = ", ".join(f"{name}: {classes.count(name):,}" for name in CLASSES)
+    drawn = {
+        "patient": f"{how.units:,} patients and blocks of 1 mm of their spots",
+        "spot-block": f"{how.units:,} blocks of 1 mm of spots, which says nothing of the next "
+        "patient",
+        "none": "nothing: there were too few spots to resample",
+    }[how.interval]
+    return [
+        f"Genes by class (`docs/output-format.md`): {counts}. Intervals are over {drawn}. The "
+        f"spread is scaled: {how.calibration}."
+    ]
 
 
 def _test(scores: pd.DataFrame | None) -> list[str]:

@@ -231,7 +231,9 @@ def _finetune(
     if not distributed.is_main():
         return
     if validation:
-        measure_reliability(chosen.model, encode_sections(chosen.model, validation, device), device)
+        watched = encode_sections(chosen.model, validation, device)
+        apart = split.level == "patient"
+        measure_reliability(chosen.model, watched, device, apart=apart, seed=options.seed)
         copy_reliability(chosen.model, final.model)
     seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
     fit_reference(final.model, seen)

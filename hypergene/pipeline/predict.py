@@ -26,10 +26,12 @@ from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.output import write_anndata
 from hypergene.pipeline.drafts import draft_of
+from hypergene.pipeline.gene_table import calibration_of, gene_table
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
 from hypergene.pipeline.provenance import provenance, text_array
+from hypergene.pipeline.slide_card import sentence, slide_card
 from hypergene.slide import Slide, open_slide
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.st import UNITS
@@ -38,9 +40,6 @@ from hypergene.zoo import DEFAULT_MODEL, find_model, load_model, weights_sha256
 log = logging.getLogger(__name__)
 
 _SPOTS_PER_BLOCK = 1024
-# A slide is warned of when so many of its spots are as unusual as the last percent in training.
-_FAR = 0.99
-_FAR_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,9 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
         array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
         and with a model that has archetypes: archetype, archetype_0 …, archetype_ood;
-        ``var``: heldout_pcc, ceiling_pcc, reliable; ``obsm``: spatial (x, y) in level-0 px and
-        X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
+        ``var``: heldout_pcc, ceiling_pcc, reliable, and with a model that has their intervals:
+        heldout_low, heldout_high, coverage_80, reliability; ``obsm``: spatial (x, y) in level-0 px
+        and X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
 
     Raises
     ------
@@ -206,7 +206,8 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
         adata = _read_out(model, placed, encoded, genes, options, device)
     with watch("images"):
         adata.uns["spatial"] = slide_images(slide, placed.spots.layout)
-    warnings = [*slide.warnings, *_cautions(adata, encoded.unreadable)]
+    card, warnings = slide_card(slide, placed.mask, adata, model, encoded.unreadable)
+    log.info("%s: %s", slide.path.name, sentence(card))
     about = model.config.provenance
     encoder = model.config.encoder
     adata.uns["hypergene"] = {
@@ -225,9 +226,11 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
         "tile_um": np.array(encoder.tile_um),
         "tile_px": encoder.tile_px,
         "units": UNITS,
+        "calibration": calibration_of(model),
         "device": str(device),
         "precision": precision_name(device),
         "seed": options.seed,
+        "card": card,
         "warnings": text_array(warnings),
     }
     return adata, warnings
@@ -360,7 +363,7 @@ def _read_out(
     return AnnData(
         expression,
         obs=obs,
-        var=_gene_table(model, genes),
+        var=gene_table(model, genes),
         layers={"std": spread},
         obsm={"spatial": placed.spots.xy_px, "X_hypergene": embedding},
     )
@@ -376,32 +379,3 @@ def _likened(archetypes: Archetypes, points: Tensor, curvature: Tensor) -> dict[
         **{f"archetype_{name}": weights[:, k] for k, name in enumerate(names)},
         "archetype_ood": archetypes.percentile(assigned.nearest).cpu().numpy(),
     }
-
-
-def _gene_table(model: HyperGene, genes: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the canonical ``var``: what is known of each gene, indexed by symbol."""
-    config = model.config
-    table: dict[str, Any] = {}
-    if config.gene_ids is not None:
-        table["gene_ids"] = np.asarray(config.gene_ids, dtype=object)[genes]
-    for name in ("heldout_pcc", "ceiling_pcc", "reliable"):
-        table[name] = getattr(model, name).cpu().numpy()[genes]
-    symbols = np.asarray(config.genes, dtype=object)[genes]
-    return pd.DataFrame(table, index=pd.Index(symbols))
-
-
-def _cautions(adata: AnnData, unreadable: int) -> list[str]:
-    """Return sentences that a careful user wants to read about this prediction."""
-    cautions = []
-    if unreadable:
-        cautions.append(
-            f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
-            "read was taken as white."
-        )
-    far = float((adata.obs["ood_score"] >= _FAR).mean())
-    if far > _FAR_SHARE:
-        cautions.append(
-            f"{far:.0%} of the spots look unlike nearly all tissue the model was trained on "
-            f"(ood_score at least {_FAR:g}): do not trust them."
-        )
-    return cautions

@@ -20,6 +20,7 @@ from hypergene.features.encode import encode_spots, encode_tiles
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, find_tissue, read_tiles
+from hypergene.slide.stain import stain_vectors
 from hypergene.spots import Layout, Nearest, Spots, rings
 from hypergene.st import check_inside, open_image
 from hypergene.training.augment import MARGIN
@@ -119,6 +120,9 @@ class Section:
         Tiles for an encoder in training, or features of a frozen one.
     nearest
         Single neighbours of each spot in the context; None where the model reads rings alone.
+    stains
+        (2, 3) float64, the slide's dyes, see :func:`hypergene.slide.stain.stain_vectors`; None
+        where there is too little tissue.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Section:
     neighbours: sparse.csr_matrix
     images: SectionTiles | SectionFeatures
     nearest: Nearest | None = None
+    stains: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of measured spots."""
@@ -191,7 +196,9 @@ def prepare_section(
     with open_image(sample, measured, mpp=mpp) as slide:
         spots = _spots(measured, slide, config)
         check_inside(spots, slide.dimensions, sample.data)
-        context = context_spots(slide, find_tissue(slide), config)
+        tissue = find_tissue(slide)
+        context = context_spots(slide, tissue, config)
+        stains = stain_vectors(slide, tissue)
         images: SectionTiles | SectionFeatures
         if frozen is None:
             images = _tiles(cache, slide, spots, context, config.encoder, workers)
@@ -216,6 +223,7 @@ def prepare_section(
         neighbours=average_with(near),
         images=images,
         nearest=seen.nearest,
+        stains=stains,
     )
 
 

@@ -28,7 +28,10 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 ARCHETYPES = "archetypes.csv"
 
-_MAY_BE_UNKNOWN = ("heldout_pcc", "ceiling_pcc")
+_MAY_BE_UNKNOWN = (
+    *("heldout_pcc", "ceiling_pcc"),
+    *("held_out.low", "held_out.high", "held_out.coverage_80"),
+)
 
 
 def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> HyperGene:

@@ -5,6 +5,7 @@ import pytest
 
 from hypergene.evaluation.calibration import (
     CURVE,
+    conformal_scale,
     coverage,
     expected_calibration_error,
     flag_auroc,
@@ -45,3 +46,27 @@ def test_a_flag_is_worth_what_it_tells_of_the_error():
     assert flag_auroc(error, -error) == 0
     assert flag_auroc(error, np.zeros(100)) == 0.5
     assert np.isnan(flag_auroc(np.ones(10), error[:10]))
+
+
+def test_a_conformal_scale_covers_a_new_group() -> None:
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        spreads = np.exp(rng.normal(0, 0.5, 5))
+        groups = [np.abs(rng.normal(0, spread, 200)) for spread in spreads]
+        inside.append((groups[-1] <= conformal_scale(groups[:-1], 0.7)).mean())
+    assert 0.69 < np.mean(inside) < 0.9
+    # What covers the groups at hand, pooled, covers a new one less.
+    pooled = []
+    for _ in range(400):
+        spreads = np.exp(rng.normal(0, 0.5, 4))
+        groups = [np.abs(rng.normal(0, spread, 200)) for spread in spreads]
+        pooled.append((groups[-1] <= np.quantile(np.concatenate(groups[:-1]), 0.7)).mean())
+    assert np.mean(pooled) < np.mean(inside)
+
+
+def test_too_few_groups_have_no_conformal_scale() -> None:
+    ones = np.ones(10)
+    assert conformal_scale([ones, ones], 0.6827) == np.inf
+    assert conformal_scale([ones, ones, ones], 0.6827) == pytest.approx(1)
+    assert conformal_scale([], 0.5) == np.inf

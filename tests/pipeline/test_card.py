@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from hypergene.model.config import HeldOutConfig
 from hypergene.model.network import HyperGene
 from hypergene.pipeline.card import model_card
 from hypergene.st import Sample
@@ -95,6 +98,18 @@ def test_its_numbers_are_those_of_the_validation(model: HyperGene, split: Split)
     assert 0 < reliable < 20
     assert f"{reliable} of 20 genes are marked reliable" in card
     assert "Test samples" not in card
+
+
+def test_it_says_what_intervals_and_spread_rest_on(model: HyperGene, split: Split) -> None:
+    how = HeldOutConfig(interval="spot-block", units=7, calibration="empirical, spot-level")
+    told = copy.deepcopy(model)
+    told.add_held_out(how).low.fill_(0.2)
+    told.ceiling_pcc.fill_(0.1)
+    card = model_card(told, split, Recipe(), BEST, None)
+    assert re.search(r"A: 0, B: \d+, C: \d+, refuse: 0", card)
+    assert "7 blocks of 1 mm of spots, which says nothing of the next patient" in card
+    assert "scaled: empirical, spot-level." in card
+    assert "by class" not in model_card(model, split, Recipe(), BEST, None)
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ from PIL import Image
 
 from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError, UsageError
+from hypergene.model.config import HeldOutConfig
 from hypergene.output import anndata_file
 from hypergene.pipeline import predict as predict_module
 from hypergene.pipeline.predict import PredictOptions, predict, predict_to_file
 from hypergene.pipeline.tile import tile
 from hypergene.slide import open_slide
-from hypergene.zoo import read_config, weights_sha256
+from hypergene.zoo import load_model, read_config, weights_sha256, write_model
 
 Pixels = NDArray[np.uint8]
 
@@ -128,7 +129,8 @@ def test_the_file_is_the_canonical_anndata(
     about = adata.uns["hypergene"]
     assert set(about) == {
         *("version", "slide", "mpp", "layout", "tissue", "arguments", "seconds", "model"),
-        *("tile_um", "tile_px", "units", "device", "precision", "seed", "warnings"),
+        *("tile_um", "tile_px", "units", "calibration", "device", "precision", "seed", "card"),
+        "warnings",
     }
     assert about["version"] == __version__
     assert about["slide"] == painted_slide.name
@@ -508,3 +510,34 @@ def test_the_model_is_loaded_once_for_all_slides_and_again_when_it_changed(
     assert len(loads) == 2
     revisions = [adata.uns["hypergene"]["model"]["revision"] for adata in (first, second)]
     assert revisions == ["1", "2"]
+
+
+def test_reliability_travels_from_the_model_folder_to_every_prediction(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_model)
+    kept = model.add_held_out(
+        HeldOutConfig(interval="patient", units=4, calibration="conformal by patient (4 patients)")
+    )
+    kept.low.copy_(model.heldout_pcc - 0.2)
+    kept.high.copy_(model.heldout_pcc + 0.1)
+    kept.low[0] = float("nan")
+    folder = tmp_path / "reliable"
+    folder.mkdir()
+    write_model(folder, model, "# reliable\n")
+    plain, told = (
+        predict(painted_slide, model=str(name), genes=read_config(tiny_model).genes[::-1])
+        for name in (tiny_model, folder)
+    )
+    assert plain.X.tobytes() == told.X.tobytes()
+    assert plain.layers["std"].tobytes() == told.layers["std"].tobytes()
+    assert set(told.var) - set(plain.var) == {
+        *("heldout_low", "heldout_high", "coverage_80", "reliability")
+    }
+    np.testing.assert_allclose(told.var["heldout_high"], told.var["heldout_pcc"] + 0.1, rtol=1e-5)
+    classes = told.var["reliability"].astype(str)
+    assert classes.iloc[-1] == "refuse", "its interval is not known"
+    assert classes.iloc[0] == "A"
+    assert set(classes) == {"A", "B", "C", "refuse"}
+    assert told.uns["hypergene"]["calibration"] == "conformal by patient (4 patients)"
+    assert plain.uns["hypergene"]["calibration"] == "empirical, spot-level"

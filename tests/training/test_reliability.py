@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.training.assess import EncodedSection, encode_sections, predict_section
 from hypergene.training.expression import Expression
-from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
+from hypergene.training.reliability import (
+    copy_reliability,
+    fit_reference,
+    measure_reliability,
+    reliability_classes,
+)
 from hypergene.training.section import Section
 
 CPU = torch.device("cpu")
@@ -92,6 +98,9 @@ def test_what_was_measured_goes_with_the_model_that_is_trained_on_everything(
     copy_reliability(model, other)
     torch.testing.assert_close(other.heldout_pcc, model.heldout_pcc, equal_nan=True)
     assert torch.equal(other.reliable, model.reliable) and other.reliable.any()
+    assert other.held_out is not None and model.held_out is not None
+    torch.testing.assert_close(other.held_out.low, model.held_out.low, equal_nan=True)
+    assert other.config.held_out == model.config.held_out
     assert other.modules_to_genes.spread_scale == model.modules_to_genes.spread_scale != 1
 
 
@@ -103,3 +112,62 @@ def test_the_reference_is_of_features_before_centring(
     model.reference.fit = seen.append  # type: ignore[method-assign]
     fit_reference(model, held_out)
     np.testing.assert_allclose(seen[0].numpy(), raw, atol=1e-6)
+
+
+def test_a_correlation_lies_in_its_interval(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    measure_reliability(model, held_out, CPU)
+    kept, how = model.held_out, model.config.held_out
+    assert kept is not None and how is not None
+    assert (how.interval, how.calibration) == ("spot-block", "empirical, spot-level")
+    assert how.units == 8  # 4 squares of 1 mm in each section
+    assert kept.low[READ] > 0.99
+    assert kept.low[UNREAD] < model.heldout_pcc[UNREAD] < kept.high[UNREAD]
+    assert kept.low[UNMEASURED].isnan() and kept.coverage_80[UNMEASURED].isnan()
+    assert kept.coverage_80[READ] == 1
+    assert kept.coverage_80[UNREAD] < 0.8
+
+
+def test_patients_are_resampled_where_nothing_was_trained_on_of_them(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    measure_reliability(model, held_out, CPU, apart=True)
+    how = model.config.held_out
+    assert how is not None
+    assert (how.interval, how.units) == ("patient", 2)
+    assert how.calibration == "empirical, spot-level", "two patients are too few"
+
+
+def test_three_patients_are_enough_for_a_conformal_spread(
+    model: HyperGene, held_out: list[EncodedSection]
+) -> None:
+    measure_reliability(model, held_out, CPU)
+    empirical = model.modules_to_genes.spread_scale.item()
+    three = [
+        *held_out,
+        replace(held_out[0], section=replace(held_out[0].section, patient="C", name="C")),
+    ]
+    measure_reliability(model, three, CPU, apart=True)
+    how = model.config.held_out
+    assert how is not None and how.calibration == "conformal by patient (3 patients)"
+    assert model.modules_to_genes.spread_scale.item() > empirical, "one of 4 groups is unknown"
+
+
+@pytest.mark.parametrize(
+    ("pcc", "low", "ceiling", "wanted"),
+    [
+        (0.6, 0.4, 0.9, "A"),
+        (0.4, 0.35, 0.9, "B"),
+        (0.3, 0.2, 0.9, "B"),
+        (0.3, 0.05, 0.9, "C"),
+        (0.15, 0.12, 0.9, "C"),
+        (0.2, -0.01, 0.9, "refuse"),
+        (float("nan"), float("nan"), 0.9, "refuse"),
+        (0.6, 0.4, float("nan"), "C"),
+    ],
+)
+def test_classes_go_by_the_lower_end_and_the_share_of_the_ceiling(
+    pcc: float, low: float, ceiling: float, wanted: str
+) -> None:
+    assert reliability_classes([pcc], [low], [ceiling]).tolist() == [wanted]

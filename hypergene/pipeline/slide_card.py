@@ -1,0 +1,133 @@
+"""The card of a predicted slide: what speaks for and against trusting it, and a verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from hypergene.model.network import HyperGene
+from hypergene.pipeline.provenance import text_array
+from hypergene.slide import Slide, TissueMask
+from hypergene.slide.stain import stain_vectors
+
+FAR = 0.99
+"""A spot is out of distribution from this ``ood_score`` on: the last percent in training."""
+_CAUTION_SHARE, _REFUSE_SHARE = 0.2, 0.5
+# Dyes of two slides of one laboratory lie a few degrees apart; this much is added to what the
+# training slides differ by among themselves.
+_STAIN_SLACK_DEGREES = 10.0
+
+
+def slide_card(
+    slide: Slide, mask: TissueMask, adata: AnnData, model: HyperGene, unreadable: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Judge a predicted slide.
+
+    Parameters
+    ----------
+    slide, mask
+        The slide and its tissue.
+    adata
+        Its prediction.
+    model
+        What predicted it.
+    unreadable
+        Spots that could not be read whole.
+
+    Returns
+    -------
+    card
+        Plain values: mpp, mpp_source, tissue_share, ood_share, stains, stain_degrees,
+        stain_limit_degrees, verdict (``"ok"``, ``"caution"`` or ``"refuse"``), reasons.
+    reasons
+        Sentences for the user, the same; what the slide itself warns of is among them.
+    """
+    cautions: list[str] = list(slide.warnings)
+    refusals: list[str] = []
+    if unreadable:
+        cautions.append(
+            f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
+            "read was taken as white."
+        )
+    far = float((adata.obs["ood_score"] >= FAR).mean())
+    if far > _CAUTION_SHARE:
+        (refusals if far > _REFUSE_SHARE else cautions).append(
+            f"{far:.0%} of the spots look unlike nearly all tissue the model was trained on "
+            f"(ood_score at least {FAR:g}): do not trust them."
+        )
+    if not slide.mpp.plausible:
+        refusals.append(
+            f"{slide.mpp.x:g} µm/px ({slide.mpp.source}) is no resolution of a scanned slide."
+        )
+    stains = stain_vectors(slide, mask)
+    known = None if model.stains is None else model.stains.cpu().numpy().astype(np.float64)
+    degrees, limit = stain_distance(stains, known)
+    if degrees > limit:
+        cautions.append(
+            f"Its dyes are {degrees:.0f} degrees from those of the nearest training slide, where "
+            f"up to {limit:.0f} are usual: another stain, scanner or laboratory."
+        )
+    reasons = [*refusals, *cautions]
+    verdict = "refuse" if refusals else "caution" if cautions else "ok"
+    card: dict[str, Any] = {
+        "mpp": np.array([slide.mpp.x, slide.mpp.y]),
+        "mpp_source": slide.mpp.source,
+        "tissue_share": float(mask.mask.mean()),
+        "ood_share": far,
+        "stain_degrees": degrees,
+        "stain_limit_degrees": limit,
+        "verdict": verdict,
+        "reasons": text_array(reasons),
+    }
+    if stains is not None:
+        card["stains"] = stains
+    return card, reasons
+
+
+def stain_distance(
+    stains: NDArray[np.float64] | None, known: NDArray[np.float64] | None
+) -> tuple[float, float]:
+    """Compare a slide's dyes with those of the training slides.
+
+    Parameters
+    ----------
+    stains
+        (2, 3), of the slide; None = unknown.
+    known
+        (slides, 2, 3), of the training slides; None = unknown.
+
+    Returns
+    -------
+    degrees, limit
+        The greater angle of both dyes to the nearest training slide; and what is usual: the
+        greatest such angle among the training slides themselves, and 10 degrees. NaN = unknown.
+    """
+    if stains is None or known is None or not len(known):
+        return float("nan"), float("nan")
+    usual = 0.0
+    if len(known) > 1:
+        between = np.stack([_angles(one, known) for one in known])
+        np.fill_diagonal(between, np.inf)
+        usual = float(between.min(axis=1).max())
+    return float(_angles(stains, known).min()), usual + _STAIN_SLACK_DEGREES
+
+
+def sentence(card: dict[str, Any]) -> str:
+    """Say the card in one line."""
+    mpp, degrees = float(np.mean(card["mpp"])), card["stain_degrees"]
+    stain = "" if np.isnan(degrees) else f", dyes {degrees:.0f} degrees from training"
+    return (
+        f"verdict {card['verdict']} ({mpp:.3g} µm/px by {card['mpp_source']}, "
+        f"{card['tissue_share']:.0%} tissue, {card['ood_share']:.0%} of the spots out of "
+        f"distribution{stain})"
+    )
+
+
+def _angles(stains: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the greater of both dyes' angles to each training slide, degrees (slides,)."""
+    cosine = np.einsum("kd,skd->sk", stains, known).clip(-1, 1)
+    greatest: NDArray[np.float64] = np.degrees(np.arccos(cosine)).max(axis=1)
+    return greatest

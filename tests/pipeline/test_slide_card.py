@@ -1,0 +1,97 @@
+"""A slide that cannot be trusted says so, and why."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hypergene.pipeline.predict import predict
+from hypergene.pipeline.slide_card import sentence, stain_distance
+from hypergene.zoo import load_model, write_model
+
+
+def stained(folder: Path, source: Path, stains: np.ndarray) -> Path:
+    """The model with the dyes of training slides."""
+    model = load_model(source)
+    model.add_stains(torch.from_numpy(stains))
+    folder.mkdir()
+    write_model(folder, model, "# stained\n")
+    return folder
+
+
+def turned(stains: np.ndarray, degrees: float) -> np.ndarray:
+    angle = np.radians(degrees)
+    turn = np.array(
+        [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    )
+    return stains @ turn.T
+
+
+@pytest.fixture(scope="module")
+def card(painted_slide: Path, tiny_model: Path) -> dict[str, Any]:
+    found: dict[str, Any] = predict(painted_slide, model=str(tiny_model)).uns["hypergene"]["card"]
+    return found
+
+
+def test_a_slide_like_those_of_training_is_ok(card: dict[str, Any]) -> None:
+    assert card["verdict"] == "ok"
+    assert len(card["reasons"]) == 0
+    assert card["mpp"].tolist() == [1, 1] and card["mpp_source"]
+    assert 0.05 < card["tissue_share"] < 1
+    assert card["ood_share"] < 0.2
+    assert card["stains"].shape == (2, 3)
+
+
+def test_a_model_without_dyes_judges_none(card: dict[str, Any]) -> None:
+    assert np.isnan(card["stain_degrees"]) and np.isnan(card["stain_limit_degrees"])
+    assert "dyes" not in sentence(card)
+
+
+@pytest.mark.parametrize(("degrees", "verdict"), [(2, "ok"), (40, "caution")])
+def test_other_dyes_than_those_of_training_are_noticed(
+    degrees: float,
+    verdict: str,
+    card: dict[str, Any],
+    painted_slide: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    known = turned(card["stains"], degrees)[None]
+    model = stained(tmp_path / "stained", tiny_model, known)
+    found = predict(painted_slide, model=str(model)).uns["hypergene"]
+    assert found["card"]["verdict"] == verdict
+    assert any("dyes are" in text for text in found["warnings"]) == (verdict == "caution")
+    assert list(found["warnings"]) == list(found["card"]["reasons"])
+    assert found["card"]["stain_degrees"] <= degrees + 0.01
+
+
+def test_a_slide_out_of_distribution_is_refused_on_stderr(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_model(tiny_model)
+    model.reference.quantiles.zero_()  # training spots that were all alike
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    write_model(folder, model, "# narrow\n")
+    with caplog.at_level(logging.INFO, logger="hypergene"):
+        about = predict(painted_slide, model=str(folder)).uns["hypergene"]
+    assert about["card"]["verdict"] == "refuse"
+    assert about["card"]["ood_share"] == 1
+    assert "do not trust them" in about["warnings"][0]
+    assert any("verdict refuse" in record.message for record in caplog.records)
+
+
+def test_what_training_slides_differ_by_widens_the_limit() -> None:
+    one = np.array([[0.65, 0.70, 0.29], [0.2, 0.9, 0.35]])
+    one = one / np.linalg.norm(one, axis=1, keepdims=True)
+    narrow = stain_distance(one, np.stack([one, one]))
+    wide = stain_distance(one, np.stack([turned(one, 4), turned(one, 16)]))
+    assert narrow == (pytest.approx(0, abs=1e-4), pytest.approx(10, abs=1e-4))
+    assert wide[1] > 15
+    assert np.isnan(stain_distance(None, one[None])).all()
+    assert np.isnan(stain_distance(one, None)).all()
