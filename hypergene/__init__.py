@@ -18,13 +18,23 @@ if TYPE_CHECKING:
     from hypergene.pipeline.evaluate import evaluate
     from hypergene.pipeline.finetune import finetune
     from hypergene.pipeline.predict import predict
+    from hypergene.pipeline.pretrain import pretrain
     from hypergene.pipeline.tile import tile
     from hypergene.slide import open_slide
     from hypergene.zoo import load_model
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "finetune", "load_model", "open_slide", "predict", "tile"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "finetune",
+    "load_model",
+    "open_slide",
+    "predict",
+    "pretrain",
+    "tile",
+]
 
 _HOME = {
     "evaluate": "hypergene.pipeline.evaluate",
@@ -32,6 +42,7 @@ _HOME = {
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",
     "predict": "hypergene.pipeline.predict",
+    "pretrain": "hypergene.pipeline.pretrain",
     "tile": "hypergene.pipeline.tile",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from torch import nn
 
-from hypergene.model.config import EncoderConfig
+from hypergene.model.config import EncoderConfig, NicheConfig
 from hypergene.model.network import HyperGene
 from hypergene.training.recipe import Recipe
 from hypergene.training.reliability import CLASSES, RELIABLE_ABOVE, reliability_classes
@@ -83,6 +83,8 @@ def _summary(model: HyperGene) -> str:
         "own lattice": f"{layout.name}: {layout.diameter_um:g} µm spots, "
         f"{layout.pitch_um:g} µm apart",
         "space": f"{config.geometry.kind}, {config.geometry.dim} dimensions",
+        "niche": _niche(config.niche),
+        "answer": _answer(model),
         "licence": config.provenance.licence,
         "made with": f"hypergene {config.provenance.hypergene}",
     }
@@ -96,6 +98,29 @@ def _summary(model: HyperGene) -> str:
 def _network(encoder: EncoderConfig) -> str:
     made_of = encoder.architecture
     return f"`{encoder.name}`" + (f" (timm `{made_of}`)" if made_of else " of timm")
+
+
+def _niche(config: NicheConfig) -> str:
+    of = {"neighbours": "the first ring of neighbours", "crop": "the wider crop"}[config.source]
+    if config.reader == "rings":
+        return of
+    kind = "hyperbolic attention" if config.reader == "hyperbolic-attention" else "attention"
+    return f"{of}; read by {kind} over at most {config.neighbours} neighbours"
+
+
+def _answer(model: HyperGene) -> str:
+    """Say how much each readout has to say, in the order in which they are averaged."""
+    blend, anchored = model.blend, model.config.readout.anchor
+    shares = {
+        "trained head on a ridge" if anchored else "trained head": (1 - blend.ridge),
+        "ridge": blend.ridge,
+    }
+    parts = {name: share * (1 - blend.kernel) for name, share in shares.items()}
+    parts[f"{model.config.readout.kernel} kernel"] = blend.kernel
+    text = ", ".join(f"{name} {share:.0%}" for name, share in parts.items() if share)
+    if blend.gallery:
+        text += f"; corrected by held-out residuals, share {blend.gallery:.0%}"
+    return text
 
 
 def _data(model: HyperGene) -> str:

@@ -20,7 +20,7 @@ from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.held_out import score_held_out
 from hypergene.pipeline.hierarchy import draw_hierarchy
-from hypergene.pipeline.leaks import refuse_twins_across
+from hypergene.pipeline.leaks import refuse_seen_pixels, refuse_twins_across
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.run_name import run_name
 from hypergene.pipeline.tensorboard_log import check_tensorboard
@@ -168,6 +168,7 @@ def _finetune(
         check_tensorboard()
     # Before any data are read: access to weights that nobody may use is a short story.
     found = find_encoder(recipe.encoder)
+    refuse_seen_pixels(split, recipe.encoder.weights)
     gene_files = GeneFiles.of(recipe.genes)
 
     used, last = (split.learnt, "refit") if recipe.train.refit else (split.train, "select")

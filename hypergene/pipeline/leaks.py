@@ -1,13 +1,19 @@
-"""One tissue under two names must not be learnt from and held out in one run."""
+"""What is held out must not have been learnt from: not under another name, not as pixels alone."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hypergene.errors import DataError
+from hypergene.features.cache import file_fingerprint
 from hypergene.pipeline.checks.twins import Sketch, find_twins, twin_verdicts
 from hypergene.st import Sample
 from hypergene.training.splits import Split
+
+log = logging.getLogger(__name__)
 
 
 def refuse_twins_across(
@@ -49,3 +55,60 @@ def refuse_twins_across(
                 f"{verdict.message[:-1]}; but {one} is {side[one]} and {other} is {side[other]}.",
                 hint="Keep one of them, or both on one side by --test and --validation.",
             )
+
+
+def refuse_seen_pixels(split: Split, weights: str | None) -> None:
+    """Refuse to test on slides that the encoder learnt from by itself.
+
+    An encoder that has seen the pixels of a slide flatters every score on it. ``hypergene
+    pretrain`` leaves in its weights which files it saw; of other weights nothing is known. Of
+    validation samples it is only said.
+
+    Parameters
+    ----------
+    split
+        Samples by their part.
+    weights
+        The safetensors file that the encoder starts from; None = another start.
+
+    Raises
+    ------
+    DataError
+        Naming the test samples it saw.
+    """
+    seen = set() if weights is None else _files_seen(Path(weights))
+    if not seen:
+        return
+    tested, validated = (
+        ", ".join(s.sample for s in part if s.slide is not None and _print_of(s.slide) in seen)
+        for part in (split.test, split.validation)
+    )
+    if tested:
+        raise DataError(
+            f"The encoder in {weights} was trained on the pixels of {tested}, to be tested on.",
+            hint="Train it again with hypergene pretrain --without, or test on other samples.",
+        )
+    if validated:
+        log.warning(
+            "The encoder in %s saw the pixels of %s: what validation says is optimistic.",
+            weights,
+            validated,
+        )
+
+
+def _files_seen(weights: Path) -> set[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("hypergene", "{}"))
+        return {str(one) for one in about.get("files", ())}
+    except (OSError, SafetensorError, ValueError, AttributeError, TypeError):
+        return set()  # whoever reads the weights themselves says what is wrong with the file
+
+
+def _print_of(slide: Path) -> str | None:
+    try:
+        return str(file_fingerprint(slide)["sha256_of_samples"])
+    except OSError:
+        return None  # whoever opens the slide says so

@@ -63,6 +63,8 @@ SWITCHES = (
     Switch("regression", "negative binomial", ("loss.regression.kind=negative-binomial",)),
     Switch("regression", "+ relative 0.3", ("loss.relative.weight=0.3",)),
     Switch("regression", "+ relative 1", ("loss.relative.weight=1",)),
+    Switch("regression", "+ relative 10", ("loss.relative.weight=10",)),
+    Switch("regression", "+ relative 30", ("loss.relative.weight=30",)),
     Switch("readout", "no ridge", (NO_RIDGE,)),
     Switch("readout", "anchor", (ANCHOR,)),
     Switch("readout", "anchor, guard", (ANCHOR, GUARD)),

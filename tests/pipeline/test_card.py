@@ -9,6 +9,7 @@ import pytest
 
 from hypergene.model.config import HeldOutConfig
 from hypergene.model.network import HyperGene
+from hypergene.model.readout import Blend
 from hypergene.pipeline.card import model_card
 from hypergene.st import Sample
 from hypergene.training.recipe import Recipe
@@ -16,7 +17,7 @@ from hypergene.training.splits import Split
 from hypergene.training.trainer import Best
 from hypergene.zoo import load_model
 
-BEST = Best(epoch=40, share=0.5, metric=0.2, pearson={"expressed": 0.1234, "HVG-50": 0.4321})
+BEST = Best(epoch=40, blend=Blend(), metric=0.2, pearson={"expressed": 0.1234, "HVG-50": 0.4321})
 
 
 def sample(name: str, patient: str | None) -> Sample:
@@ -58,6 +59,12 @@ def test_it_says_what_the_model_is_and_is_not_for(model: HyperGene, split: Split
     assert "112 µm and 300 µm" in card
     assert "2 sections (A1, B1) of 2 patients." in card
     assert "\n\n\n" not in card
+
+
+def test_it_says_who_answers_and_what_the_niche_is(model: HyperGene, split: Split) -> None:
+    card = model_card(model, split, Recipe(), BEST, None)
+    assert "| niche | the first ring of neighbours |" in card
+    assert "| answer | trained head 50%, ridge 50% |" in card
 
 
 def test_it_says_whose_weights_it_holds(model: HyperGene, split: Split) -> None:
@@ -119,7 +126,7 @@ def test_a_weak_validation_is_called_weak(
     model: HyperGene, split: Split, level: str, said: str
 ) -> None:
     weak = Split(split.train, () if level == "none" else split.validation, (), level)
-    best = Best(40, 0.5) if level == "none" else BEST
+    best = Best(40, Blend()) if level == "none" else BEST
     assert said in model_card(model, weak, Recipe(), best, None)
 
 

@@ -1,15 +1,19 @@
-"""The same tissue is never learnt from and held out, whatever it is called."""
+"""What is held out is not learnt from, under another name or as pixels alone."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from hypergene.errors import DataError
+from hypergene.features.cache import file_fingerprint
 from hypergene.pipeline.checks.twins import Sketch
-from hypergene.pipeline.leaks import refuse_twins_across
+from hypergene.pipeline.leaks import refuse_seen_pixels, refuse_twins_across
 from hypergene.st import Sample
 from hypergene.training.splits import Split
 
@@ -64,3 +68,42 @@ def test_twins_on_one_side_and_different_tissues_are_none_of_this_business() -> 
     refuse_twins_across(together, (), SKETCHES)
     apart = Split((A,), (B,), (C,), "patient")
     refuse_twins_across(apart, (), {name: SKETCHES[name] for name in ("A", "B", "C")})
+
+
+def pretrained_on(folder: Path, *slides: Path) -> str:
+    files = [file_fingerprint(slide)["sha256_of_samples"] for slide in slides]
+    metadata = {"hypergene": json.dumps({"files": files})}
+    save_file({"w": np.zeros(1, np.float32)}, folder / "start.safetensors", metadata=metadata)
+    return str(folder / "start.safetensors")
+
+
+def with_slide(folder: Path, name: str) -> Sample:
+    slide = folder / f"{name}.png"
+    slide.write_text(f"the pixels of {name}")
+    return replace(sample(name), slide=slide)
+
+
+def test_an_encoder_that_saw_a_test_slide_is_refused_whatever_the_slide_is_called(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, c = (with_slide(tmp_path, name) for name in "ABC")
+    assert b.slide is not None
+    copy = tmp_path / "another name.png"
+    copy.write_bytes(b.slide.read_bytes())
+    weights = pretrained_on(tmp_path, copy)
+    refuse_seen_pixels(Split((b,), (c,), (a,), "patient"), weights)
+    assert not caplog.records
+    refuse_seen_pixels(Split((a,), (b,), (c,), "patient"), weights)
+    assert "saw the pixels of B: what validation says is optimistic" in caplog.text
+    with pytest.raises(DataError, match="trained on the pixels of B, to be tested on") as refused:
+        refuse_seen_pixels(Split((a,), (c,), (b,), "patient"), weights)
+    assert "--without" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("weights", [None, "missing.safetensors", "text"])
+def test_weights_that_say_nothing_are_not_judged(tmp_path: Path, weights: str | None) -> None:
+    a, b = (with_slide(tmp_path, name) for name in "AB")
+    if weights == "text":
+        (tmp_path / "text").write_text("no weights")
+        weights = str(tmp_path / "text")
+    refuse_seen_pixels(Split((a,), (), (b,), "patient"), weights)
