@@ -86,8 +86,8 @@ def evaluation_page(
             ],
             maps_left_out=len(drawn) - len(shown),
             extra={
-                name: _frame(tables[name])
-                for name in ("retrieval", "mixing", "probe", "flags")
+                name: _frame(_headline(tables[name]) if name == "seeds" else tables[name])
+                for name in ("seeds", "retrieval", "mixing", "probe", "flags")
                 if name in tables and not tables[name].empty
             },
             readable=_readable(tables.get("scales", pd.DataFrame())),
@@ -135,6 +135,10 @@ def _section(kind: str, method: str, tables: Mapping[str, pd.DataFrame]) -> dict
             ],
         ),
     }
+
+
+def _headline(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["metric"].isin(("pearson", "pearson_beyond_depth", "mse"))]
 
 
 def _of(table: pd.DataFrame, kind: str) -> pd.DataFrame:

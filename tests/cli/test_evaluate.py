@@ -55,3 +55,12 @@ def test_names_are_given_with_commas_or_one_by_one(seen: dict[str, Any]) -> None
     assert options.only == ("B4", "C3", "C4")
     assert options.genes == ("ERBB2", "KRT8")
     assert options.train == "C5,C6"
+
+
+def test_a_recipe_is_cross_validated(seen: dict[str, Any]) -> None:
+    recipe = ("--recipe", "r.toml", "--set", "train.lr=1e-4", "--set", "head.modules=8")
+    assert run("evaluate", "s.csv", "--cv", "section", *recipe, "--seeds", "5", "-o", "e") == 0
+    options = seen["options"]
+    assert (options.cv, options.recipe, options.seeds) == ("section", Path("r.toml"), 5)
+    assert options.set == ("train.lr=1e-4", "head.modules=8")
+    assert (options.model, options.preset) == (None, None)

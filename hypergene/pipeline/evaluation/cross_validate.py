@@ -124,11 +124,13 @@ def _made_by(
         ]
 
     split = fold.split
+    files = (recipe.encoder.weights, recipe.genes.panel, recipe.genes.aliases)
     what = {
         "version": __version__,
         "seed": seed,
         "mpp": options.mpp,
         "recipe": recipe.model_dump(mode="json"),
+        "files": [file_fingerprint(Path(name)) for name in files if name and Path(name).is_file()],
         "train": said(split.train),
         "validation": said(split.validation),
         "test": said(split.test),

@@ -37,7 +37,8 @@ class EvaluateOptions:
         What was trained on: a sheet or folder, or names of some samples, with commas. Gene sets and
         controls come from there.
     only
-        Names of the samples to score; none = all that are not named in `train`.
+        Names of the samples to score; none = all that are not named in `train`. With `cv`, folds
+        that hold none of them out are left out.
     genes
         Genes to draw as maps; None = the four most variable of the smallest gene set.
     gene_sets
@@ -49,7 +50,7 @@ class EvaluateOptions:
     mpp
         Microns per pixel of slides for which neither sheet nor file says it.
     seed
-        Of bootstraps, folds and permutations.
+        Of bootstraps, folds and permutations, and of the first model with `cv`.
     device
         ``auto``, ``cpu`` or ``cuda``.
     workers
@@ -134,7 +135,8 @@ def check_options(options: EvaluateOptions) -> None:
 
 
 def _check_cv(options: EvaluateOptions) -> None:
-    for flag in ("model", "predictions", "units", "layer", "train"):
+    # Labels are read off one embedding, and folds have one each.
+    for flag in ("model", "predictions", "units", "layer", "train", "labels"):
         if getattr(options, flag) is not None:
             raise UsageError(
                 f"--cv trains a model a fold, and has no use for --{flag}.",

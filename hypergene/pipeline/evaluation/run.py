@@ -183,7 +183,9 @@ class EvaluationRun:
         tables: dict[str, list[pd.DataFrame]] = {}
         for fold, mechanism in self.mechanisms:
             for name, table in mechanism.tables(self.labels, seed=self.options.seed).items():
-                if fold and not table.empty:
+                if table.empty:
+                    continue
+                if fold:
                     table.insert(0, "fold", fold)
                 tables.setdefault(name, []).append(table)
         return {name: pd.concat(found, ignore_index=True) for name, found in tables.items()}

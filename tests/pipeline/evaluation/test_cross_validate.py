@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hypergene.errors import OutputError, UsageError
+from hypergene.pipeline import finetune as finetune_module
 from hypergene.pipeline.evaluate import evaluate
 from hypergene.pipeline.evaluation import cross_validate as cv_module
 from hypergene.pipeline.evaluation import run as run_module
@@ -27,7 +28,9 @@ def done(
     """Both patients held out in turn, two seeds."""
     out = tmp_path_factory.mktemp("cv") / "scores"
     with pytest.MonkeyPatch.context() as patch:
+        # Pictures take seconds, and are looked at elsewhere.
         patch.setattr(run_module, "evaluation_page", lambda *_: "")
+        patch.setattr(finetune_module, "draw_hierarchy", lambda *_: None)
         evaluate(tiny_cohort.sheet, out, cv="patient", recipe=tiny_recipe, **FAST)
     return out, json.loads((out / "summary.json").read_text())
 
@@ -144,6 +147,7 @@ def test_without_patients_it_refuses_unless_sections_are_asked_for(
         ({"preset": "hypergene"}, "nothing says what to hold out"),
         ({"cv": "patient", "model": "m"}, "no use for --model"),
         ({"cv": "patient", "train": "A1"}, "no use for --train"),
+        ({"cv": "patient", "labels": "l.csv"}, "no use for --labels"),
         ({"cv": "patient", "preset": "none"}, "There is no preset"),
         ({"cv": "section", "seeds": 0}, "at least one seed"),
     ],
