@@ -89,7 +89,7 @@ class EncoderConfig(Strict):
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return where a record first breaks its rules (``"encoder.tile_px"``), and how."""
     first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), first["msg"]
+    return ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
 
 
 class EncoderChoice(Strict):
