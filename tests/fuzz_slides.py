@@ -72,9 +72,11 @@ def main() -> int:
             path = Path(folder) / f"mutant{chosen.slide.suffix}"
             kind, done, data = damaged(sound, seed)
             path.write_bytes(data)
+            # Only the vendor's own description says the resolution.
+            mpp = None if b"Aperio" in sound and b"Xperio" not in data else 0.5
             begun = time.monotonic()
             outcome, text = in_child(
-                lambda path=path, kind=kind: tiled(path, cut=kind == "cut"),
+                lambda path=path, mpp=mpp, kind=kind: tiled(path, mpp, cut=kind == "cut"),
                 seconds=chosen.seconds,
                 memory_mb=chosen.memory_mb,
             )
@@ -93,10 +95,10 @@ def main() -> int:
     return int(any(set(row) - set(CLEAN) for row in counts.values()))
 
 
-def tiled(path: Path, *, cut: bool) -> tuple[str, str]:
+def tiled(path: Path, mpp: float | None, *, cut: bool) -> tuple[str, str]:
     """Tile a mutant as ``hypergene tile`` would; return the outcome and what is to be said."""
     try:
-        with open_slide(path, mpp=0.5 if path.suffix in (".png", ".jpg") else None) as slide:
+        with open_slide(path, mpp=mpp) as slide:
             width, height = slide.dimensions
             mask = find_tissue(slide, mpp=16)
             across = np.linspace(0, width, 10, endpoint=False)

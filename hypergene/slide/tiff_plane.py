@@ -84,8 +84,9 @@ class Plane:
 
     def lost(self, file_bytes: int) -> NDArray[np.bool_]:
         """Tell which tiles a file of `file_bytes` cannot hold, bool (tiles,)."""
-        offsets = np.asarray(self.offsets, np.uint64).astype(np.float64)
-        return offsets + np.asarray(self.counts, np.uint64) > file_bytes
+        # Damaged tables hold numbers of any size and sign; floats bear them all.
+        offsets, counts = (np.asarray(table, np.float64) for table in (self.offsets, self.counts))
+        return (offsets < 0) | (counts < 0) | (offsets + counts > file_bytes)
 
     def warn_of_lost(self, path: Path) -> tuple[str, ...]:
         """Warn if a few of the tiles are lost.
