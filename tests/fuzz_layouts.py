@@ -17,22 +17,16 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # threads outl
 import argparse
 import importlib
 import json
-import logging
-import resource
-import select
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from child import in_child
 from layouts.damage import copy_of, damage, is_readable, writers
 from layouts.made import made_section
 
@@ -147,48 +141,6 @@ def read(sample: Sample, folder: Path) -> tuple[str, str]:
         if wrong
     ]
     return ("invalid data", ", ".join(reasons)) if reasons else ("valid data", "")
-
-
-def in_child(
-    work: Callable[[], tuple[str, str]], *, seconds: float, memory_mb: int | None = None
-) -> tuple[str, str]:
-    """Do some work in a child process; return what it returns, or how it ended instead."""
-    receiving, sending = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(receiving)
-        logging.disable(logging.CRITICAL)
-        warnings.simplefilter("ignore")
-        if memory_mb is not None:
-            mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            limit = mapped + memory_mb * 2**20
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        try:
-            result = work()
-        except BaseException:
-            last = traceback.format_exc().strip().splitlines()
-            result = "traceback", " | ".join([last[-1], *last[-7:-1]])
-        with os.fdopen(sending, "wb") as pipe:
-            pipe.write(json.dumps(result).encode())
-        os._exit(0)
-    os.close(sending)
-    content, deadline = b"", time.monotonic() + seconds
-    with os.fdopen(receiving, "rb", buffering=0) as pipe:
-        while ready := select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
-            if not (piece := pipe.read(1 << 16)):
-                break
-            content += piece
-    if not ready:
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if not ready:
-        return "hang", f"more than {seconds:g} s"
-    if not content:
-        code = os.waitstatus_to_exitcode(status)
-        return "crash", signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    outcome, text = json.loads(content)
-    return outcome, text
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ def predict(
     model: Annotated[str, option("--model", help="Name or folder of a model.")] = "her2st-small",
     layout: Annotated[
         str | None,
-        option("--layout", help="visium, st or grid.  [default: the model's own]"),
+        option(
+            "--layout",
+            help="visium, visium-6.5, visium-11, visium-hd-2, -8 or -16, st, xenium or grid.  "
+            "[default: the model's own]",
+        ),
     ] = None,
     diameter: shared.Diameter = None,
     pitch: shared.Pitch = None,

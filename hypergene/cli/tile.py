@@ -14,7 +14,13 @@ from hypergene.cli.options import option
 def tile(
     slides: shared.Slides,
     out: shared.Out = None,
-    layout: Annotated[str, option("--layout", help="visium, st or grid.")] = "visium",
+    layout: Annotated[
+        str,
+        option(
+            "--layout",
+            help="visium, visium-6.5, visium-11, visium-hd-2, -8 or -16, st, xenium or grid.",
+        ),
+    ] = "visium",
     diameter: shared.Diameter = None,
     pitch: shared.Pitch = None,
     coords: shared.Coords = None,

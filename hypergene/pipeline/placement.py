@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hypergene.errors import TissueError, UsageError
 from hypergene.output import spatial_uns
@@ -105,13 +105,16 @@ _HINT = (
 )
 
 
-def spot_table(placed: SpotsOnTissue, *, min_tissue: float) -> pd.DataFrame:
+def spot_table(
+    placed: SpotsOnTissue, *, min_tissue: float, unreadable: ArrayLike | None = None
+) -> pd.DataFrame:
     """Return the spots' part of the canonical ``obs``, indexed by spot name.
 
     Columns: ``in_tissue`` (int8, 1 where the tissue fraction reaches `min_tissue`), ``array_row``
-    and ``array_col`` (int32), ``tissue_fraction`` (float32).
+    and ``array_col`` (int32), ``tissue_fraction`` (float32); and where the pixels were read, so
+    that `unreadable` rows are known, ``readable`` (bool).
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "in_tissue": (placed.fraction >= min_tissue).astype(np.int8),
             "array_row": placed.spots.array_row,
@@ -120,6 +123,11 @@ def spot_table(placed: SpotsOnTissue, *, min_tissue: float) -> pd.DataFrame:
         },
         index=pd.Index(placed.spots.names.astype(object)),
     )
+    if unreadable is not None:
+        readable = np.ones(len(table), np.bool_)
+        readable[np.asarray(unreadable, np.int64)] = False
+        table["readable"] = readable
+    return table
 
 
 def slide_images(slide: Slide, layout: Layout) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
         adata = _read_out(model, placed, encoded, genes, options, device)
     with watch("images"):
         adata.uns["spatial"] = slide_images(slide, placed.spots.layout)
-    card, warnings = slide_card(slide, placed.mask, adata, model, encoded.unreadable)
+    card, warnings = slide_card(slide, placed.mask, adata, model)
     log.info("%s: %s", slide.path.name, sentence(card))
     about = model.config.provenance
     encoder = model.config.encoder
@@ -284,11 +284,14 @@ def _gene_numbers(config: ModelConfig, wanted: tuple[str, ...] | None) -> NDArra
 
 
 class _Encoded(NamedTuple):
-    """Features of the spots asked for, (n, features) float32 and not centred; their context."""
+    """Features of the spots asked for, (n, features) float32 and not centred; their context.
+
+    Rows of those spots that could not be read whole.
+    """
 
     features: NDArray[np.float32]
     context: Context
-    unreadable: int
+    unreadable: NDArray[np.int64]
 
 
 def _encode(
@@ -323,7 +326,7 @@ def _encode(
     return _Encoded(
         encoding.features[asked_rows],
         Context.of(around.xy_um, encoding.features[context_rows], model.config),
-        int(np.isin(asked_rows, encoding.unreadable).sum()),
+        np.flatnonzero(np.isin(asked_rows, encoding.unreadable)),
     )
 
 
@@ -355,7 +358,7 @@ def _read_out(
         embedding[rows] = reading.image.spot.cpu().numpy()
         radius[rows] = model.space.radius(reading.image.spot).cpu().numpy()
         unusual[rows] = model.reference(raw).cpu().numpy()
-    obs = spot_table(placed, min_tissue=options.min_tissue)
+    obs = spot_table(placed, min_tissue=options.min_tissue, unreadable=encoded.unreadable)
     obs["ood_score"], obs["radius"] = unusual, radius
     if model.archetypes is not None:
         points = torch.from_numpy(embedding).to(device)

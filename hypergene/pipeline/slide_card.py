@@ -22,7 +22,7 @@ _STAIN_SLACK_DEGREES = 10.0
 
 
 def slide_card(
-    slide: Slide, mask: TissueMask, adata: AnnData, model: HyperGene, unreadable: int
+    slide: Slide, mask: TissueMask, adata: AnnData, model: HyperGene
 ) -> tuple[dict[str, Any], list[str]]:
     """Judge a predicted slide.
 
@@ -34,8 +34,6 @@ def slide_card(
         Its prediction.
     model
         What predicted it.
-    unreadable
-        Spots that could not be read whole.
 
     Returns
     -------
@@ -47,7 +45,7 @@ def slide_card(
     """
     cautions: list[str] = list(slide.warnings)
     refusals: list[str] = []
-    if unreadable:
+    if unreadable := int((~adata.obs["readable"]).sum()):
         cautions.append(
             f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
             "read was taken as white."

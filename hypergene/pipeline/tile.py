@@ -35,7 +35,7 @@ class TileOptions:
     Attributes
     ----------
     layout
-        ``"visium"``, ``"st"`` or ``"grid"``.
+        A name that :func:`hypergene.spots.layout_named` knows.
     diameter_um, pitch_um
         Spot diameter and centre-to-centre distance in µm; None = the layout's own.
     coords
@@ -133,11 +133,14 @@ def tile(
                 min_tissue=options.min_tissue,
             )
         log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
+        unreadable = None
         if options.pixels:
             with watch("pixels"):
-                write_tiles(opened, placed.spots, draft[tiles], options)
+                unreadable = write_tiles(opened, placed.spots, draft[tiles], options)
         with watch("images"):
-            adata = spots_anndata(opened, placed, min_tissue=options.min_tissue)
+            adata = spots_anndata(
+                opened, placed, min_tissue=options.min_tissue, unreadable=unreadable
+            )
             overlay_of(adata, placed, options.min_tissue).save(draft[overlay], format="PNG")
         if options.geojson:
             with watch("geojson"):
@@ -166,10 +169,16 @@ def tile(
     )
 
 
-def spots_anndata(slide: Slide, placed: SpotsOnTissue, *, min_tissue: float) -> AnnData:
+def spots_anndata(
+    slide: Slide,
+    placed: SpotsOnTissue,
+    *,
+    min_tissue: float,
+    unreadable: list[int] | None = None,
+) -> AnnData:
     """Return spots as an AnnData of n spots × 0 genes, with squidpy's images of the slide."""
     adata = AnnData(
-        obs=spot_table(placed, min_tissue=min_tissue),
+        obs=spot_table(placed, min_tissue=min_tissue, unreadable=unreadable),
         var=pd.DataFrame(index=pd.Index([], dtype=object)),
     )
     adata.obsm["spatial"] = placed.spots.xy_px
@@ -189,11 +198,16 @@ def overlay_of(adata: AnnData, placed: SpotsOnTissue, min_tissue: float) -> Imag
     )
 
 
-def write_tiles(slide: Slide, spots: Spots, path: Path, options: TileOptions) -> None:
+def write_tiles(slide: Slide, spots: Spots, path: Path, options: TileOptions) -> list[int]:
     """Write one tile a spot, in the order of the spots, as a Zarr array.
 
     The array is uint8 (n, size_px, size_px, 3), RGB; its attributes give the tile's side in µm and
     px.
+
+    Returns
+    -------
+    list of int
+        Rows whose tile could not be decoded and is white; the slide's warnings count them.
     """
     size = options.size_px
     array = zarr.create_array(
@@ -210,11 +224,23 @@ def write_tiles(slide: Slide, spots: Spots, path: Path, options: TileOptions) ->
         },
         overwrite=True,
     )
+    unreadable: list[int] = []
     batches = read_tiles(
-        slide, spots.xy_px, width_um=options.width_um, size_px=size, workers=options.workers
+        slide,
+        spots.xy_px,
+        width_um=options.width_um,
+        size_px=size,
+        workers=options.workers,
+        unreadable=unreadable,
     )
     for rows, pixels in batches:
         array.set_orthogonal_selection((rows,), pixels)
+    if unreadable:
+        slide.warnings.append(
+            f"{len(unreadable)} of {len(spots)} tiles cannot be decoded and are white "
+            '(obs["readable"]).'
+        )
+    return unreadable
 
 
 def _check_tile_size(options: TileOptions) -> None:

@@ -16,6 +16,7 @@ from hypergene.slide.rgb import as_rgb
 _STRIP_PX = 512
 _EXIF_ORIENTATION = 0x0112
 _PNG_DEPTH_AT = 24
+_TILE_IT = "Convert it to a tiled pyramidal TIFF (vips tiffsave --tile --pyramid)."
 _TURNED = "The picture asks to be shown turned (EXIF); its pixels are used as they are stored."
 
 
@@ -59,8 +60,13 @@ class ImageReader:
                 _refuse(picture, depth, path)
                 pixels = _decode(picture)
                 warnings = (_TURNED,) if _is_turned(picture) else ()
-        except (SlideError, MemoryError):
+        except SlideError:
             raise
+        except MemoryError as error:
+            raise SlideError(
+                f"{path} is too large for the memory of this machine to decode in one piece.",
+                hint=_TILE_IT,
+            ) from error
         except Exception as error:
             raise SlideError(
                 f"{path} is damaged or truncated and cannot be decoded ({error}).",
@@ -98,7 +104,7 @@ def _refuse(picture: Image.Image, depth: int | None, path: Path) -> None:
     if width * height * 3 > MAX_PIECE_BYTES:
         raise SlideError(
             f"{path} is {width} x {height} px, too large to decode in one piece.",
-            hint="Convert it to a tiled pyramidal TIFF (vips tiffsave --tile --pyramid).",
+            hint=_TILE_IT,
         )
 
 

@@ -12,6 +12,7 @@ from hypergene.errors import SlideError
 from hypergene.slide.reader import Level, pyramid
 from hypergene.slide.resolution import Mpp, from_text, from_tiff
 from hypergene.slide.rgb import as_rgb
+from hypergene.slide.tiff_plane import LostTiles
 
 _UNITS = {"inch": 2, "centimeter": 3}
 
@@ -32,11 +33,12 @@ class OpenSlideReader:
     silently to Pillow, which keeps a page and loses the resolution.
     """
 
-    def __init__(self, path: Path, vendor: str, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path, vendor: str, lost: LostTiles | None = None) -> None:
         self._path = path
+        self._lost = lost or LostTiles()
         self._handle = _open(path)
         self.vendor = vendor
-        self.warnings = warnings
+        self.warnings = self._lost.warnings
         self.levels: tuple[Level, ...] = pyramid(list(self._handle.level_dimensions))
         self.resolutions: tuple[Mpp, ...] = _resolutions(self._handle)
 
@@ -45,25 +47,31 @@ class OpenSlideReader:
         # OpenSlide wants level-0 px and divides by its own downsample, so that one is used here.
         downsample = self._handle.level_downsamples[level]
         corner = round(column * downsample), round(row * downsample)
+        box = column, row, column + width, row + height
+        if self._lost.touched(self._handle.level_dimensions[level], box):
+            raise self._undecodable(corner, "a tile lies beyond the end of the file")
         try:
             region = self._handle.read_region(corner, level, (width, height))
         except openslide.OpenSlideError as error:
             # An error latches: every later read of the same handle would fail too.
             self._handle.close()
             self._handle = _open(self._path)
-            raise SlideError(
-                f"{self._path} cannot be decoded at x {corner[0]}, y {corner[1]} px ({error}).",
-                hint="The file is damaged there; copy or export it again.",
-            ) from error
+            raise self._undecodable(corner, str(error)) from error
         return as_rgb(np.asarray(region))
 
     def reopen(self) -> OpenSlideReader:
         """Open the same file once more, for another thread."""
-        return OpenSlideReader(self._path, self.vendor, self.warnings)
+        return OpenSlideReader(self._path, self.vendor, self._lost)
 
     def close(self) -> None:
         """Close the handle."""
         self._handle.close()
+
+    def _undecodable(self, corner: tuple[int, int], reason: str) -> SlideError:
+        return SlideError(
+            f"{self._path} cannot be decoded at x {corner[0]}, y {corner[1]} px ({reason}).",
+            hint="The file is damaged there; copy or export it again.",
+        )
 
 
 def _open(path: Path) -> openslide.OpenSlide:

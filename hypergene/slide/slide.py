@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypergene.errors import SlideError
+from hypergene.slide.patient import Patient, ReadLevel
 from hypergene.slide.reader import Level, Reader
 from hypergene.slide.resample import needed, resample
 from hypergene.slide.resolution import Mpp, choose, given_mpp
@@ -186,12 +187,17 @@ class Slide:
         """Resample the whole slide to `width` x `height` px, no larger than level 0.
 
         Read block by block from the coarsest level that has enough px, so that beside the result
-        only one block of about :data:`BLOCK_PX` px is held.
+        only one block of about :data:`BLOCK_PX` px is held. What cannot be decoded is white.
 
         Returns
         -------
         numpy.ndarray
             uint8 (height, width, 3), RGB.
+
+        Raises
+        ------
+        SlideError
+            If more than 5 % of the slide cannot be decoded.
         """
         index = max(
             i
@@ -205,13 +211,14 @@ class Slide:
         down = self.dimensions[1] / level.downsample[1] / height
         step_x, step_y = (max(1, int(BLOCK_PX / factor)) for factor in (across, down))
         result = np.empty((height, width, 3), np.uint8)
+        read = Patient(self._read_level, (level.width, level.height), self.path)
         for top in range(0, height, step_y):
             bottom = min(top + step_y, height)
             for left in range(0, width, step_x):
                 right = min(left + step_x, width)
                 box = (left * across, top * down, right * across, bottom * down)
                 result[top:bottom, left:right] = self._resampled(
-                    index, box, (right - left, bottom - top)
+                    index, box, (right - left, bottom - top), read
                 )
         return result
 
@@ -224,11 +231,15 @@ class Slide:
         self._reader.close()
 
     def _resampled(
-        self, index: int, box: tuple[float, float, float, float], size: tuple[int, int]
+        self,
+        index: int,
+        box: tuple[float, float, float, float],
+        size: tuple[int, int],
+        read: ReadLevel | None = None,
     ) -> NDArray[np.uint8]:
         level = self.levels[index]
         left, top, right, bottom = needed(box, size, (level.width, level.height))
-        pixels = self._read_level(index, left, top, right - left, bottom - top)
+        pixels = (read or self._read_level)(index, left, top, right - left, bottom - top)
         inside = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         return resample(pixels, inside, size)
 
@@ -317,11 +328,12 @@ def _reader_for(path: Path, head: bytes) -> Reader:
     is_tiff = head.startswith(_TIFF_MAGIC)
     vendor = vendor_of(path)
     if is_tiff:
-        from hypergene.slide.tiff_reader import TiffReader, warn_of_lost_tiles
+        from hypergene.slide.tiff_plane import LostTiles
+        from hypergene.slide.tiff_reader import TiffReader
 
         if vendor is None:
             return TiffReader.open(path)
-        return OpenSlideReader(path, vendor, warnings=warn_of_lost_tiles(path))
+        return OpenSlideReader(path, vendor, LostTiles.of(path))
     if vendor is None:
         raise SlideError(f"{path} is not a slide that hypergene can read.", hint=_FORMATS)
     return OpenSlideReader(path, vendor)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,19 +18,14 @@ from hypergene.errors import SlideError
 from hypergene.slide.reader import MAX_PIECE_BYTES, Level, pyramid
 from hypergene.slide.resolution import Mpp, from_ome, from_tiff
 from hypergene.slide.rgb import WHITE, as_rgb
+from hypergene.slide.tiff_plane import JPEGS, WHITE_IS_ZERO, Plane, area, truncated
 
 #: Decoded tiles kept for the next read, in bytes, so that neighbours decode a tile once.
 CACHE_BYTES = 64 * 2**20
 
-#: A file that ends before this share of the tiles of its largest page is truncated.
-LOST_TILES = 0.05
-
-# Values of the TIFF tags Compression, PlanarConfiguration and PhotometricInterpretation.
-_JPEGS = {6, 7, 33007, 34892}
+# Values of the TIFF tags Compression and PhotometricInterpretation.
 _JPEG2000S = {33003, 33004, 33005, 34712}
-_APART = 2
-_WHITE_IS_ZERO = 0
-_COLOURS = {_WHITE_IS_ZERO, 1, 2, 6}  # and black is zero, RGB, YCbCr
+_COLOURS = {WHITE_IS_ZERO, 1, 2, 6}  # and black is zero, RGB, YCbCr
 _PLAIN_AXES = {"YX", "YXS", "SYX", "CYX"}
 _CONVERT = "Convert it to a tiled 8-bit RGB TIFF (vips tiffsave --tile --pyramid)."
 
@@ -41,72 +34,13 @@ _CONVERT = "Convert it to a tiled 8-bit RGB TIFF (vips tiffsave --tile --pyramid
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """Where the tiles (or strips) of one image lie, and how to decode one.
-
-    All of it is read while tifffile has the file open, so that any thread can use it later.
-    """
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-    #: Samples a tile holds, and how many such sets of tiles follow each other in the page.
-    samples: int
-    sets: int
-    inverted: bool
-    extra_samples: frozenset[int]
-    offsets: Sequence[int]
-    counts: Sequence[int]
-    _decode: Callable[..., tuple[Any, ...]]
-
-    @classmethod
-    def of(cls, page: Any) -> _Plane:
-        key = page.keyframe
-        options: dict[str, Any] = {"_fullsize": key.is_tiled}
-        if key.compression in _JPEGS:
-            options |= {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
-        apart = key.planarconfig == _APART
-        return cls(
-            width=key.imagewidth,
-            height=key.imagelength,
-            tile_width=key.tilewidth if key.is_tiled else key.imagewidth,
-            tile_height=key.tilelength if key.is_tiled else min(key.rowsperstrip, key.imagelength),
-            samples=1 if apart else key.samplesperpixel,
-            sets=key.samplesperpixel if apart else 1,
-            inverted=key.photometric == _WHITE_IS_ZERO,
-            extra_samples=frozenset(key.extrasamples),
-            offsets=page.dataoffsets,
-            counts=page.databytecounts,
-            _decode=partial(key.decode, **options),
-        )
-
-    @property
-    def across(self) -> int:
-        return -(-self.width // self.tile_width)
-
-    @property
-    def down(self) -> int:
-        return -(-self.height // self.tile_height)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the file says of every tile where it lies."""
-        return min(len(self.offsets), len(self.counts)) >= self.across * self.down * self.sets
-
-    def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
-        """uint8 (tile height, tile width, samples) of one encoded tile."""
-        return np.asarray(self._decode(data, index)[0])[0]
-
-
 class TiffReader:
     """A :class:`~hypergene.slide.reader.Reader` over the pages of a TIFF."""
 
     def __init__(
         self,
         path: Path,
-        planes: tuple[tuple[_Plane, ...], ...],
+        planes: tuple[tuple[Plane, ...], ...],
         vendor: str,
         resolutions: tuple[Mpp, ...],
         warnings: tuple[str, ...],
@@ -114,6 +48,7 @@ class TiffReader:
         self._path = path
         self._planes = planes
         self._file = path.open("rb")
+        self._size = path.stat().st_size
         self._cache: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
         self._cached_bytes = 0
         self.vendor = vendor
@@ -134,14 +69,14 @@ class TiffReader:
         try:
             with tifffile.TiffFile(path) as tif:
                 if not len(tif.pages) or _is_cut(tif):
-                    raise _truncated(path)
-                series = max(tif.series, key=lambda one: _area(one.keyframe))
+                    raise truncated(path)
+                series = max(tif.series, key=lambda one: area(one.keyframe))
                 planes = tuple(
-                    tuple(_Plane.of(page) for page in level.pages) for level in series.levels
+                    tuple(Plane.of(page) for page in level.pages) for level in series.levels
                 )
                 if not all(plane.is_whole for level in planes for plane in level):
-                    raise _truncated(path)
-                warnings = (*_refuse(series, planes, path), *_lost_tiles(planes[0][0], path))
+                    raise truncated(path)
+                warnings = (*_refuse(series, planes, path), *planes[0][0].warn_of_lost(path))
                 ome = tif.ome_metadata
                 resolutions = (
                     *_ome_resolution(ome, tif.series.index(series), len(tif.series)),
@@ -213,11 +148,10 @@ class TiffReader:
             offset, count = plane.offsets[number], plane.counts[number]
             if not count:
                 return None
-            self._file.seek(offset)
-            data = self._file.read(count)
-            if len(data) < count:
+            if offset + count > self._size:
                 raise SlideError("the file ends there")
-            tile = plane.decode(data, number)
+            self._file.seek(offset)
+            tile = plane.decode(self._file.read(count), number)
         except Exception as error:
             # Each codec has its own exceptions; whichever it is, this tile cannot be decoded.
             raise self._undecodable(level, plane, number, error) from error
@@ -227,7 +161,7 @@ class TiffReader:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return tile
 
-    def _undecodable(self, level: int, plane: _Plane, number: int, error: Exception) -> SlideError:
+    def _undecodable(self, level: int, plane: Plane, number: int, error: Exception) -> SlideError:
         down, across = divmod(number % (plane.across * plane.down), plane.across)
         x_scale, y_scale = self.levels[level].downsample
         x, y = across * plane.tile_width * x_scale, down * plane.tile_height * y_scale
@@ -235,28 +169,6 @@ class TiffReader:
             f"{self._path} cannot be decoded at x {x:.0f}, y {y:.0f} px ({error}).",
             hint="The file is damaged there; copy or export it again.",
         )
-
-
-def warn_of_lost_tiles(path: Path) -> tuple[str, ...]:
-    """Check that a TIFF which another library reads has its tiles within the file.
-
-    Returns
-    -------
-    tuple of str
-        A warning if a few of the tiles of the largest page are lost.
-
-    Raises
-    ------
-    SlideError
-        If more than 5 % of them are.
-    """
-    try:
-        with tifffile.TiffFile(path) as tif:
-            plane = _Plane.of(max(tif.pages, key=_area))
-    except Exception:
-        # Vendors bend TIFF in ways that tifffile need not know; the other library reads the file.
-        return ()
-    return _lost_tiles(plane, path)
 
 
 def _is_cut(tif: tifffile.TiffFile) -> bool:
@@ -272,27 +184,7 @@ def _is_cut(tif: tifffile.TiffFile) -> bool:
     return bool(following >= size)
 
 
-def _lost_tiles(plane: _Plane, path: Path) -> tuple[str, ...]:
-    size = path.stat().st_size
-    ends = [offset + count for offset, count in zip(plane.offsets, plane.counts, strict=False)]
-    lost, tiles = sum(end > size for end in ends), len(ends)
-    if not tiles or lost > LOST_TILES * tiles:
-        raise _truncated(path)
-    return (f"{lost} of {tiles} tiles lie beyond the end of the file.",) if lost else ()
-
-
-def _truncated(path: Path) -> SlideError:
-    return SlideError(
-        f"{path} is damaged: the file ends before its image does.",
-        hint="It was probably cut off while copying; copy or download it again.",
-    )
-
-
-def _area(page: Any) -> int:
-    return int(page.keyframe.imagewidth) * int(page.keyframe.imagelength)
-
-
-def _refuse(series: Any, planes: tuple[tuple[_Plane, ...], ...], path: Path) -> tuple[str, ...]:
+def _refuse(series: Any, planes: tuple[tuple[Plane, ...], ...], path: Path) -> tuple[str, ...]:
     """Raise for what is not one 8-bit colour image; warn of what is taken on trust."""
     key = series.keyframe
     if key.dtype != np.uint8:
@@ -307,7 +199,7 @@ def _refuse(series: Any, planes: tuple[tuple[_Plane, ...], ...], path: Path) -> 
         )
     channels = len(series.levels[0].pages) * key.samplesperpixel
     # Only the JPEG codecs turn YCbCr into RGB while they decode.
-    raw_ycbcr = key.photometric == 6 and key.compression not in _JPEGS | _JPEG2000S
+    raw_ycbcr = key.photometric == 6 and key.compression not in JPEGS | _JPEG2000S
     odd = channels > 4 or (channels != 3 and "C" in axes)
     if key.photometric not in _COLOURS or raw_ycbcr or odd:
         raise SlideError(

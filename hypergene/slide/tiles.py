@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hypergene.errors import SlideError
+from hypergene.slide.patient import MAX_UNREADABLE
 from hypergene.slide.rgb import WHITE
 from hypergene.slide.slide import Slide
-
-#: A slide with a larger share of unreadable tiles is damaged, not blemished.
-MAX_UNREADABLE = 0.05
 
 #: Spots are read band by band, each at least this high in level-0 px: about one row of file tiles.
 _BAND_PX = 512

@@ -2,7 +2,9 @@
 
 Visium is a hexagonal lattice: 55 µm circles, 100 µm centre to centre, rows 100·√3/2 = 86.6 µm
 apart, odd rows shifted by half a pitch. Legacy Spatial Transcriptomics is a square lattice: 100 µm
-circles, 200 µm centre to centre. ``grid`` is a square lattice of square bins of any size.
+circles, 200 µm centre to centre. Visium HD bins are squares of 2, 8 or 16 µm that touch, and
+``xenium`` pseudo-spots squares of 55 µm, as hypergene.st pools Xenium's transcripts into. ``grid``
+is a square lattice of square bins of any size.
 """
 
 from __future__ import annotations
@@ -79,8 +81,16 @@ class Layout:
 
 _KNOWN = {
     "visium": Layout("visium", "hexagon", 55.0, 100.0, "circle"),
+    "visium-6.5": Layout("visium-6.5", "hexagon", 55.0, 100.0, "circle"),
+    "visium-11": Layout("visium-11", "hexagon", 55.0, 100.0, "circle"),
+    "visium-hd-2": Layout("visium-hd-2", "square", 2.0, 2.0, "square"),
+    "visium-hd-8": Layout("visium-hd-8", "square", 8.0, 8.0, "square"),
+    "visium-hd-16": Layout("visium-hd-16", "square", 16.0, 16.0, "square"),
     "st": Layout("st", "square", 100.0, 200.0, "circle"),
+    "xenium": Layout("xenium", "square", 55.0, 55.0, "square"),
 }
+#: Rows and columns (half pitches, so twice the spots of a row) of a capture area, by layout.
+_FRAMES = {"visium-6.5": (78, 128), "visium-11": (128, 224)}
 _NAMES = (*_KNOWN, "grid")
 
 
@@ -92,8 +102,11 @@ def layout_named(
     Parameters
     ----------
     name
-        ``visium`` (hexagons, 55 µm circles, 100 µm pitch), ``st`` (square lattice, 100 µm circles,
-        200 µm pitch) or ``grid`` (square lattice of squares, any size).
+        ``visium`` (hexagons, 55 µm circles, 100 µm pitch, over the whole image), ``visium-6.5`` and
+        ``visium-11`` (the same, one capture area of 6.5 or 11 mm), ``visium-hd-2``, ``-8`` and
+        ``-16`` (touching squares of that many µm), ``st`` (square lattice, 100 µm circles, 200 µm
+        pitch), ``xenium`` (touching squares of 55 µm) or ``grid`` (square lattice of squares, any
+        size).
     diameter_um
         Diameter or side of a spot, µm. Needed for ``grid``.
     pitch_um
@@ -179,7 +192,10 @@ def lay_spots(layout: Layout, dimensions_px: tuple[int, int], mpp: tuple[float, 
         )
     columns = math.floor((size_um[0] - layout.diameter_um) / column_um + _FLOAT_SLACK) + 1
     rows = math.floor((size_um[1] - layout.diameter_um) / row_um + _FLOAT_SLACK) + 1
-    if hexagon:
+    frame = _FRAMES.get(layout.name)
+    if frame is not None:
+        rows, columns = frame
+    elif hexagon:
         # With one row or one column the other parity is empty; counting it would spoil centring.
         columns -= rows == 1 and columns % 2 == 0
         rows -= columns == 1 and rows % 2 == 0
@@ -194,6 +210,21 @@ def lay_spots(layout: Layout, dimensions_px: tuple[int, int], mpp: tuple[float, 
     array_row, array_col = _lattice(rows, columns, hexagon=hexagon)
     x_um = size_um[0] / 2 + (array_col - (columns - 1) / 2) * column_um
     y_um = size_um[1] / 2 + (array_row - (rows - 1) / 2) * row_um
+    if frame is not None:
+        # The image may be smaller than what is printed.
+        reach_x, reach_y = ((side - layout.diameter_um) / 2 + _FLOAT_SLACK for side in size_um)
+        inside = (np.abs(x_um - size_um[0] / 2) <= reach_x) & (
+            np.abs(y_um - size_um[1] / 2) <= reach_y
+        )
+        array_row, array_col, x_um, y_um = (
+            values[inside] for values in (array_row, array_col, x_um, y_um)
+        )
+        if not len(array_row):
+            raise SpotsError(
+                f"No whole spot of layout '{layout.name}', centred on the image, lies on its "
+                f"{size_um[0]:.6g} × {size_um[1]:.6g} µm.",
+                hint="Check --mpp, or use --layout visium.",
+            )
     row_names = np.array([f"r{row}" for row in range(rows)])
     column_names = np.array([f"c{column}" for column in range(columns)])
     return Spots(

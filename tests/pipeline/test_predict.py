@@ -95,6 +95,7 @@ def test_the_file_is_the_canonical_anndata(
         "array_row": "int32",
         "array_col": "int32",
         "tissue_fraction": "float32",
+        "readable": "bool",
         "ood_score": "float32",
         "radius": "float32",
     }

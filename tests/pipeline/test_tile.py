@@ -35,7 +35,9 @@ def test_the_spots_are_a_canonical_anndata_without_genes(
     assert outcome.output == out / "painted.spots.zarr"
     adata = read_anndata(outcome.output)
     assert adata.shape == (outcome.spots, 0)
-    assert list(adata.obs) == ["in_tissue", "array_row", "array_col", "tissue_fraction"]
+    columns = ["in_tissue", "array_row", "array_col", "tissue_fraction", "readable"]
+    assert list(adata.obs) == columns
+    assert adata.obs["readable"].dtype == bool and adata.obs["readable"].all()
     assert (adata.obs["in_tissue"] == 1).all()
     assert adata.obs["tissue_fraction"].between(0.25, 1).all()
     # Hexagons: columns are even on even rows and odd on odd ones.
@@ -112,7 +114,8 @@ def test_the_spots_file_is_taken_back_as_coordinates(
     assert again.output is not None
     second = read_anndata(again.output)
     assert np.array_equal(second.obsm["spatial"], written.obsm["spatial"])
-    assert second.obs.equals(written.obs)
+    # Whether a spot is readable is known only where its pixels were read.
+    assert second.obs.equals(written.obs.drop(columns="readable"))
 
 
 def test_an_output_that_exists_is_kept_unless_overwriting_is_asked_for(
@@ -194,3 +197,32 @@ def test_a_real_slide_is_tiled(shared_data: Path, tmp_path: Path) -> None:
     adata = read_anndata(outcome.output)
     assert 60 < adata.n_obs <= 180
     assert adata.uns["hypergene"]["mpp"]["x"] == pytest.approx(0.499)
+
+
+def test_a_tile_that_cannot_be_decoded_is_said_of_its_spot(
+    painted_slide: Path, tmp_path: Path
+) -> None:
+    import tifffile
+
+    with Image.open(painted_slide) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    slide = tmp_path / "blemished.tif"
+    tifffile.imwrite(slide, pixels, photometric="rgb", tile=(64, 64), compression="deflate")
+    with tifffile.TiffFile(slide) as tif:
+        page = tif.pages[0]
+        middle = page.chunked[0] // 2 * page.chunked[1] + page.chunked[1] // 2
+        offset, count = page.dataoffsets[middle], page.databytecounts[middle]
+    data = bytearray(slide.read_bytes())
+    data[offset : offset + count] = bytes(count)
+    slide.write_bytes(data)
+    options = TileOptions(layout="st", mpp=1.0, tissue="none", pixels=True, width_um=32.0)
+    outcome = tile(slide, tmp_path, options, size_px=16, diameter_um=32.0, pitch_um=32.0)
+    assert outcome.output is not None
+    adata = read_anndata(outcome.output)
+    lost = ~adata.obs["readable"].to_numpy()
+    assert 1 <= lost.sum() <= 16
+    height, width = pixels.shape[:2]
+    assert np.abs(adata.obsm["spatial"][lost] - (width / 2, height / 2)).max() < 128
+    tiles = zarr.open_array(tmp_path / "blemished.tiles.zarr", mode="r")[:]
+    assert (tiles[lost] == 255).all()
+    assert any(f"{lost.sum()} of {len(lost)} tiles" in said for said in outcome.warnings)

@@ -118,6 +118,43 @@ def test_a_visium_capture_area_holds_78_rows_of_64_spots():
     assert (spots.array_row.max(), spots.array_col.max()) == (77, 127)
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "in_a_row", "spots"),
+    [("visium-6.5", 78, 64, 4992), ("visium-11", 128, 112, 14336)],
+)
+def test_a_capture_area_is_printed_once_in_the_middle_of_any_larger_image(
+    name, rows, in_a_row, spots
+):
+    laid = lay_spots(layout_named(name), (30_000, 26_000), (0.5, 0.5))
+    assert len(laid) == spots
+    assert set(laid.array_row) == set(range(rows))
+    assert (np.bincount(laid.array_row) == in_a_row).all()
+    np.testing.assert_array_equal(laid.array_col % 2, laid.array_row % 2)
+    middle = (laid.xy_px.min(axis=0) + laid.xy_px.max(axis=0)) / 2
+    np.testing.assert_allclose(middle, (15_000, 13_000))
+
+
+def test_spots_of_a_cut_capture_area_keep_their_numbers():
+    whole = lay_spots(layout_named("visium-6.5"), (16_000, 16_000), (0.5, 0.5))
+    cut = lay_spots(layout_named("visium-6.5"), (6_000, 16_000), (0.5, 0.5))
+    assert 0 < len(cut) < len(whole)
+    place = dict(zip(whole.names, whole.xy_um - (4000, 4000), strict=True))
+    np.testing.assert_allclose(cut.xy_um - (1500, 4000), [place[name] for name in cut.names])
+    assert (cut.xy_um[:, 0] >= 27.5).all() and (cut.xy_um[:, 0] <= 3000 - 27.5).all()
+    with pytest.raises(SpotsError, match=r"No whole spot of layout 'visium-6\.5'"):
+        lay_spots(layout_named("visium-6.5"), (112, 112), (0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("visium-hd-2", 2), ("visium-hd-8", 8), ("visium-hd-16", 16), ("xenium", 55)]
+)
+def test_bins_are_squares_that_touch(name, side):
+    layout = layout_named(name)
+    assert layout == Layout(name, "square", side, side, "square")
+    spots = lay_spots(layout, (880, 1760), (0.5, 0.5))
+    assert len(spots) == (440 // side) * (880 // side)
+
+
 def test_an_inner_visium_spot_has_six_neighbours_at_one_pitch():
     xy_um = lay_spots(VISIUM, (3000, 3000), (0.5, 0.5)).xy_um
     inner = np.argmin(np.linalg.norm(xy_um - xy_um.mean(axis=0), axis=1))
@@ -180,7 +217,7 @@ def test_a_mistyped_pitch_does_not_fill_the_memory():
 
 
 def test_an_unknown_layout_is_answered_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"'vizium'.*visium, st, grid"):
+    with pytest.raises(UsageError, match=r"'vizium'.*visium, visium-6.5.*st, xenium, grid"):
         layout_named("vizium")
 
 
