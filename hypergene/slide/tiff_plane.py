@@ -84,8 +84,12 @@ class Plane:
 
     def lost(self, file_bytes: int) -> NDArray[np.bool_]:
         """Tell which tiles a file of `file_bytes` cannot hold, bool (tiles,)."""
-        # Damaged tables hold numbers of any size and sign; floats bear them all.
-        offsets, counts = (np.asarray(table, np.float64) for table in (self.offsets, self.counts))
+        # Damaged tables may differ in length, and hold more than there are tiles.
+        said = min(len(self.offsets), len(self.counts), self.across * self.down * self.sets)
+        # They hold numbers of any size and sign, too; floats bear them all.
+        offsets, counts = (
+            np.asarray(table[:said], np.float64) for table in (self.offsets, self.counts)
+        )
         return (offsets < 0) | (counts < 0) | (offsets + counts > file_bytes)
 
     def warn_of_lost(self, path: Path) -> tuple[str, ...]:
