@@ -73,6 +73,8 @@ class Reading(NamedTuple):
         (n, modules) float32, module scores by the kernel readout; None without one.
     scores
         The blend of all: the model's answer.
+    inputs
+        (n, features × (1 + rings)) float32, what the closed-form readouts read.
     """
 
     image: ImageView
@@ -80,6 +82,7 @@ class Reading(NamedTuple):
     ridge: Tensor
     kernel: Tensor | None
     scores: ModuleScores
+    inputs: Tensor
 
 
 class HyperGene(nn.Module):
@@ -216,7 +219,7 @@ class HyperGene(nn.Module):
             kernel = self.kernel(points, self.space.curvature)
         head = self.read_head(self.head_inputs(features, image), ridge)
         scores = ModuleScores(self.answer(head.mean, ridge, kernel, inputs), head.log_variance)
-        return Reading(image, head, ridge, kernel, scores)
+        return Reading(image, head, ridge, kernel, scores, inputs)
 
     @staticmethod
     def ridge_inputs(features: Tensor, around: Surroundings) -> Tensor:

@@ -173,9 +173,10 @@ def validate(
     rows: dict[Blend, list[dict[str, float]]] = {blend: [] for blend in blends(model)}
     for one in encoded:
         reading, truth = _read(model, one, device), one.section.expression.dense()
-        inputs = torch.from_numpy(_inputs(model, one, device)).to(device)
         for blend, found in rows.items():
-            scores = model.answer(reading.head.mean, reading.ridge, reading.kernel, inputs, blend)
+            scores = model.answer(
+                reading.head.mean, reading.ridge, reading.kernel, reading.inputs, blend
+            )
             prediction = model.modules_to_genes.expression(scores).cpu().numpy()
             found.append(_pearson_by_set(truth, prediction, genes, sets))
     return {blend: pd.DataFrame(found).mean().to_dict() for blend, found in rows.items()}
