@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hypergene.errors import SlideError
 from hypergene.slide.encoded_size import encoded_size
+from hypergene.slide.jpeg_tiles import JpegTiles
 from hypergene.slide.reader import MAX_PIECE_BYTES
 
 #: A file that has lost more than this share of the tiles of its largest page is damaged.
@@ -44,6 +45,7 @@ class Plane:
     offsets: Sequence[int]
     counts: Sequence[int]
     _decode: Callable[..., tuple[Any, ...]]
+    _jpeg: JpegTiles | None = None
 
     @classmethod
     def of(cls, page: Any) -> Plane:
@@ -65,6 +67,7 @@ class Plane:
             offsets=page.dataoffsets,
             counts=page.databytecounts,
             _decode=partial(key.decode, **options),
+            _jpeg=JpegTiles.of(page),
         )
 
     @property
@@ -117,6 +120,8 @@ class Plane:
         claimed = encoded_size(data)
         if claimed and (claimed[0] > self.tile_width or claimed[1] > self.tile_height):
             raise ValueError(f"a tile claims to be {claimed[0]} x {claimed[1]} px")
+        if self._jpeg is not None:
+            return self._jpeg.decode(data)
         return np.asarray(self._decode(data, index)[0])[0]
 
 
