@@ -18,8 +18,8 @@ from hypergene.slide.tiff_plane import Plane
 #: Decoded tiles kept for the next read, in bytes, so that neighbours decode a tile once.
 CACHE_BYTES = 128 * 2**20
 
-#: Level, plane within the level, number of the tile.
-_Key = tuple[int, int, int]
+#: Level, plane within the level, number of the tile, how many times smaller it was decoded.
+_Key = tuple[int, int, int, int]
 _Tile = NDArray[np.uint8]
 
 
@@ -90,8 +90,16 @@ class FileTiles:
         """Tell whether a level can be read."""
         return level in self._planes
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """How many times smaller on each side a level can be read at less cost."""
+        return min(plane.shrinks for plane in self._planes[level])
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
         """Read a rectangle inside a level, white where the file has no tiles.
+
+        All lengths are in px of the level made `shrink` times smaller.
 
         Returns
         -------
@@ -105,7 +113,7 @@ class FileTiles:
         """
         box = column, row, column + width, row + height
         parts = [
-            self._read_plane(level, index, sample, box)
+            self._read_plane(level, index, sample, box, shrink)
             for index, plane in enumerate(self._planes[level])
             for sample in range(plane.sets)
         ]
@@ -126,42 +134,44 @@ class FileTiles:
         return self._file.closed
 
     def _read_plane(
-        self, level: int, index: int, sample: int, box: tuple[int, int, int, int]
+        self, level: int, index: int, sample: int, box: tuple[int, int, int, int], shrink: int
     ) -> NDArray[np.uint8]:
         plane = self._planes[level][index]
+        tile_width, tile_height = plane.tile_width // shrink, plane.tile_height // shrink
         left, top, right, bottom = box
         result = np.empty((bottom - top, right - left, plane.samples), np.uint8)
-        for down in range(top // plane.tile_height, -(-bottom // plane.tile_height)):
-            for across in range(left // plane.tile_width, -(-right // plane.tile_width)):
+        for down in range(top // tile_height, -(-bottom // tile_height)):
+            for across in range(left // tile_width, -(-right // tile_width)):
                 number = (sample * plane.down + down) * plane.across + across
-                tile_left, tile_top = across * plane.tile_width, down * plane.tile_height
-                x0, x1 = max(left, tile_left), min(right, tile_left + plane.tile_width)
-                y0, y1 = max(top, tile_top), min(bottom, tile_top + plane.tile_height)
+                tile_left, tile_top = across * tile_width, down * tile_height
+                x0, x1 = max(left, tile_left), min(right, tile_left + tile_width)
+                y0, y1 = max(top, tile_top), min(bottom, tile_top + tile_height)
                 place = result[y0 - top : y1 - top, x0 - left : x1 - left]
-                tile = self._tile(level, index, number)
+                tile = self._tile(level, index, number, shrink)
                 found = tile[y0 - tile_top : y1 - tile_top, x0 - tile_left : x1 - tile_left]
                 if found.shape != place.shape:  # there is no tile, or it is smaller than its place
                     place[:] = WHITE
                 place[: found.shape[0], : found.shape[1]] = found
         return result
 
-    def _tile(self, level: int, index: int, number: int) -> NDArray[np.uint8]:
+    def _tile(self, level: int, index: int, number: int, shrink: int) -> NDArray[np.uint8]:
         """One decoded tile; of no height where the file has none, as scanners do for glass."""
         plane = self._planes[level][index]
         try:
             if not plane.counts[number]:
                 return np.empty((0, 0, plane.samples), np.uint8)
-            return self._cache.get((level, index, number), lambda: self._decode(plane, number))
+            key = level, index, number, shrink
+            return self._cache.get(key, lambda: self._decode(plane, number, shrink))
         except Exception as error:
             # Each codec has its own exceptions; whichever it is, this tile cannot be decoded.
             raise self._undecodable(level, plane, number, error) from error
 
-    def _decode(self, plane: Plane, number: int) -> NDArray[np.uint8]:
+    def _decode(self, plane: Plane, number: int, shrink: int) -> NDArray[np.uint8]:
         offset, count = plane.offsets[number], plane.counts[number]
         if offset + count > self._size:
             raise SlideError("the file ends there")
         self._file.seek(offset)
-        return plane.decode(self._file.read(count), number)
+        return plane.decode(self._file.read(count), number, shrink)
 
     def _undecodable(self, level: int, plane: Plane, number: int, error: Exception) -> SlideError:
         down, across = divmod(number % (plane.across * plane.down), plane.across)

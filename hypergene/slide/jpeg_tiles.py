@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 #: Value of the TIFF tag Compression for the JPEG of TIFF Technical Note 2.
 COMPRESSION = 7
 
+#: How many times smaller, on each side, libjpeg can make a picture while it decodes it.
+SHRINKS = (1, 2, 4)
+
 # Values of the TIFF tags PhotometricInterpretation.
 _GREYS, _RGB, _YCBCR = {0, 1}, 2, 6
 
@@ -51,16 +54,32 @@ class JpegTiles:
         tables = (page.jpegtables or b"")[_MARKER_BYTES:-_MARKER_BYTES]
         return cls(_START + adobe + tables, "GRAY" if apart else "RGB")
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, size: tuple[int, int], shrink: int = 1) -> NDArray[np.uint8]:
         """Decode one tile, uint8 (height, width, 1 or 3).
+
+        Parameters
+        ----------
+        data
+            The tile as it lies in the file.
+        size
+            Width and height in px that it claims.
+        shrink
+            One of :data:`SHRINKS`: both sides are divided by it, by transforming only the lower
+            frequencies of each block back, close to the mean of the px.
 
         Raises
         ------
         ValueError
             If it is damaged.
         """
-        if not data.startswith(_START):
-            raise ValueError("a tile is not a JPEG")
+        width, height = size
         return np.asarray(
-            simplejpeg.decode_jpeg(self._head + data[_MARKER_BYTES:], self._colours, strict=True)
+            simplejpeg.decode_jpeg(
+                self._head + data[_MARKER_BYTES:],
+                self._colours,
+                min_height=-(-height // shrink),
+                min_width=-(-width // shrink),
+                min_factor=shrink,
+                strict=True,
+            )
         )

@@ -85,9 +85,15 @@ class TiffReader:
             ) from error
         return cls(path, planes, "ome-tiff" if ome else "tiff", resolutions, warnings)
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle inside the level (px of that level) as uint8 (height, width, 3)."""
-        pixels = self._tiles.read(level, column, row, width, height)
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """How many times smaller on each side a level can be read at less cost."""
+        return self._tiles.shrinks(level)
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle inside the level (px of it, shrunk) as uint8 (height, width, 3)."""
+        pixels = self._tiles.read(level, column, row, width, height, shrink)
         plane = self._planes[level][0]
         if plane.inverted:
             pixels = WHITE - pixels

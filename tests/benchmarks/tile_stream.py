@@ -83,9 +83,9 @@ def memory(path: Path, tiles: int) -> None:
     decoded: list[int] = []
     original = Plane.decode
 
-    def counted(self: Plane, data: bytes, index: int) -> NDArray[np.uint8]:
+    def counted(self: Plane, data: bytes, index: int, *rest: int) -> NDArray[np.uint8]:
         decoded.append(index)
-        return original(self, data, index)
+        return original(self, data, index, *rest)
 
     Plane.decode = counted  # type: ignore[method-assign]
     with open_slide(path) as slide:
