@@ -118,7 +118,7 @@ def _open(path: Path) -> openslide.OpenSlide:
     except openslide.OpenSlideError as error:
         raise SlideError(
             f"{path} is damaged or truncated: OpenSlide cannot open it ({error}).",
-            hint="Copy or download it again.",
+            hint="Copy or download it again, with the files beside it that belong to it, if any.",
         ) from error
 
 
