@@ -77,7 +77,13 @@ class ImageReader:
             ) from error
         return cls(pixels, "jpeg" if depth is None else "png", warnings)
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """Decoded once, the picture has one size only."""
+        return (1,)
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
         """Read a rectangle inside the picture (px) as uint8 (height, width, 3)."""
         return np.ascontiguousarray(self._pixels[row : row + height, column : column + width])
 
