@@ -37,7 +37,8 @@ def direct_planes(path: Path, levels: tuple[Level, ...]) -> dict[int, tuple[Plan
     """
     try:
         with tifffile.TiffFile(path) as tif:
-            return dict(_matched([page for page in tif.pages if page.keyframe.is_tiled], levels))
+            pages: list[Any] = list(tif.pages)
+            return dict(_matched([page for page in pages if page.keyframe.is_tiled], levels))
     except Exception:
         # Whatever tifffile does not understand, OpenSlide may.
         return {}

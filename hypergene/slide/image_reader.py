@@ -78,14 +78,14 @@ class ImageReader:
         return cls(pixels, "jpeg" if depth is None else "png", warnings)
 
     def shrinks(self, level: int) -> tuple[int, ...]:
-        """Decoded once, the picture has one size only."""
+        """Offer the picture as it is only, since all of it is decoded."""
         return (1,)
 
     def read(
         self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
     ) -> NDArray[np.uint8]:
         """Read a rectangle inside the picture (px) as uint8 (height, width, 3)."""
-        return np.ascontiguousarray(self._pixels[row : row + height, column : column + width])
+        return self._pixels[row : row + height, column : column + width].copy()
 
     def reopen(self) -> ImageReader:
         """Share the decoded pixels with another thread."""

@@ -19,7 +19,7 @@ SHRINKS = (1, 2, 4)
 _GREYS, _RGB, _YCBCR = {0, 1}, 2, 6
 
 _START, _MARKER_BYTES = b"\xff\xd8", 2
-#: An Adobe segment says which colour space the samples are in, in its last byte (ITU-T T.872, 6.5.3).
+#: An Adobe segment, whose last byte says which colour space it is (ITU-T T.872, 6.5.3).
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 _TRANSFORM = {_RGB: b"\x00", _YCBCR: b"\x01"}
 

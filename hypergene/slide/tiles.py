@@ -41,8 +41,9 @@ def read_tiles(
     """Read a square tile around every spot.
 
     Spots are visited in the order in which they lie in the file, so that neighbours share decoded
-    pixels: a tile of the file is decoded once, by whichever thread wants it first. At most ``workers + 1`` batches exist at a time beside the one handed out. A tile does
-    not depend on `workers` or `batch_size`.
+    pixels: a tile of the file is decoded once, by whichever thread wants it first. At most
+    ``workers + 1`` batches exist at a time beside the one handed out. A tile does not depend on
+    `workers` or `batch_size`.
 
     Parameters
     ----------

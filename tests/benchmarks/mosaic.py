@@ -58,7 +58,7 @@ def encoded(pixels: NDArray[np.uint8]) -> list[list[bytes]]:
 
 
 def write(path: Path, tiles: list[list[list[bytes]]], *, repeat: int = 1) -> Path:
-    """Write an SVS whose sides are `repeat` times the mosaic's, its tiles repeated as they are."""
+    """Write an SVS of these levels; its sides are `repeat` times the mosaic's, tiles repeated."""
 
     def repeated(level: list[list[bytes]], width: int, height: int) -> Iterator[bytes]:
         for row, column in product(range(-(-height // TILE)), range(-(-width // TILE))):
@@ -66,7 +66,7 @@ def write(path: Path, tiles: list[list[list[bytes]]], *, repeat: int = 1) -> Pat
 
     about = f"Aperio Image Library v11\n{WIDTH * repeat}x{HEIGHT * repeat} (256x256)|MPP = 0.5"
     with tifffile.TiffWriter(path, bigtiff=True) as tif:
-        for index, (downsample, level) in enumerate(zip(DOWNSAMPLES, tiles, strict=True)):
+        for index, (downsample, level) in enumerate(zip(DOWNSAMPLES, tiles, strict=False)):
             width, height = WIDTH * repeat // downsample, HEIGHT * repeat // downsample
             tif.write(
                 repeated(level, width, height),

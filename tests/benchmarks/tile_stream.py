@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/tile_stream.py --data ../shared/data
 
-Makes the mosaic (mosaic.py; 0.8 GB with the one of 16 times the area) in a temporary folder.
+Makes the mosaics of mosaic.py (once, four and 16 times the area, and one without lower levels;
+0.9 GB) in a temporary folder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mosaic
@@ -34,48 +36,57 @@ def corners(width: int, height: int, step: int, rows: int) -> NDArray[np.int64]:
     return np.column_stack([x.ravel(), y.ravel()])
 
 
-def loop(path: Path, places: NDArray[np.int64], factor: int) -> float:
-    """Tiles a second of read_region, resized where half resolution is asked."""
+def loop(path: Path, places: NDArray[np.int64], factor: int) -> None:
+    """read_region for each, resized where a lower resolution is asked."""
+    side = TILE_PX * factor
     with openslide.OpenSlide(path) as slide:
-        start = time.perf_counter()
         for x, y in places.tolist():
-            side = TILE_PX * factor
             tile = slide.read_region((x, y), 0, (side, side)).convert("RGB")
             if factor > 1:
                 tile = tile.resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
             np.asarray(tile)
-        return len(places) / (time.perf_counter() - start)
 
 
-def stream(path: Path, places: NDArray[np.int64], factor: int, workers: int) -> float:
-    """Tiles a second of read_tiles."""
+def stream(path: Path, places: NDArray[np.int64], factor: int, workers: int) -> None:
+    """read_tiles for all."""
     side = TILE_PX * factor
     with open_slide(path) as slide:
-        start = time.perf_counter()
         batches = read_tiles(
             slide, places + side / 2, width_um=side * MPP, size_px=TILE_PX, workers=workers
         )
-        read = sum(len(rows) for rows, _ in batches)
-        assert read == len(places)
-        return read / (time.perf_counter() - start)
+        assert sum(len(rows) for rows, _ in batches) == len(places)
 
 
-def speed(path: Path, rounds: int, rows: int) -> None:
-    """Print both in turn, and the median of their ratios."""
-    for factor, what in ((1, "native resolution"), (2, "half resolution, no such level")):
-        places = corners(mosaic.WIDTH, mosaic.HEIGHT, TILE_PX * factor, rows // factor)
+def timed(read: Callable[[], None], tiles: int) -> tuple[float, float]:
+    """Tiles a second of wall time, and of CPU time of all threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    read()
+    return tiles / (time.perf_counter() - wall), tiles / (time.process_time() - cpu)
+
+
+def speed(paths: dict[str, Path], rounds: int, rows: int) -> None:
+    """Print all in turn, and the medians of their ratios to the loop."""
+    for factor, pyramid in ((1, "1"), (2, "1"), (4, "flat")):
+        path = paths[pyramid]
+        places = corners(mosaic.WIDTH, mosaic.HEIGHT, TILE_PX * factor, rows)
         ratios = []
         for _ in range(rounds):
-            plain = loop(path, places, factor)
-            ours = {workers: stream(path, places, factor, workers) for workers in (1, 2)}
-            ratios.append([ours[1] / plain, ours[2] / plain])
+            plain = timed(lambda: loop(path, places, factor), len(places))
+            one = timed(lambda: stream(path, places, factor, 1), len(places))
+            two = timed(lambda: stream(path, places, factor, 2), len(places))
             print(
-                f"  {what}: loop {plain:.0f}/s, stream {ours[1]:.0f}/s with one thread, "
-                f"{ours[2]:.0f}/s with two",
+                f"  1/{factor}: loop {plain[0]:.0f}/s ({plain[1]:.0f} a CPU second), stream "
+                f"{one[0]:.0f}/s ({one[1]:.0f}) with one thread, {two[0]:.0f}/s ({two[1]:.0f}) "
+                "with two",
                 flush=True,
             )
-        one, two = (statistics.median(column) for column in zip(*ratios, strict=True))
-        print(f"{what}: {one:.1f} and {two:.1f} times the loop ({len(places):,} tiles)")
+            ratios.append([one[0] / plain[0], two[0] / plain[0], one[1] / plain[1]])
+        ours = [statistics.median(column) for column in zip(*ratios, strict=True)]
+        print(
+            f"1/{factor} of the resolution, {len(places):,} tiles: {ours[0]:.1f} times the loop "
+            f"with one thread, {ours[1]:.1f} with two; {ours[2]:.1f} a CPU second",
+            flush=True,
+        )
 
 
 def memory(path: Path, tiles: int) -> None:
@@ -105,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=30, help="of tiles read in a round")
+    parser.add_argument("--rows", type=int, default=16, help="of tiles read in a round")
     parser.add_argument("--tiles", type=int, default=25_000, help="read for the peak of memory")
     parser.add_argument("--keep", type=Path, help="folder with mosaics to use again")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
@@ -115,19 +126,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
-        paths = {repeat: folder / f"mosaic-{repeat}.svs" for repeat in (1, 2, 4)}
-        missing = [repeat for repeat, path in paths.items() if not path.is_file()]
+        paths = {name: folder / f"mosaic-{name}.svs" for name in ("1", "2", "4", "flat")}
+        missing = [name for name, path in paths.items() if not path.is_file()]
         if missing:
             tiles = mosaic.levels(options.data)
-            for repeat in missing:
-                mosaic.write(paths[repeat], tiles, repeat=repeat)
+            for name in missing:
+                if name == "flat":
+                    mosaic.write(paths[name], tiles[:1])
+                else:
+                    mosaic.write(paths[name], tiles, repeat=int(name))
             del tiles
-        speed(paths[1], options.rounds, options.rows)
-        for path in paths.values():
-            subprocess.run(
-                [sys.executable, __file__, "--memory", path, "--tiles", str(options.tiles)],
-                check=True,
-            )
+        speed(paths, options.rounds, options.rows)
+        command = [sys.executable, __file__, "--tiles", str(options.tiles), "--memory"]
+        for name in ("1", "2", "4"):
+            subprocess.run([*command, paths[name]], check=True)
 
 
 if __name__ == "__main__":

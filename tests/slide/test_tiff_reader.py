@@ -218,9 +218,9 @@ def test_after_a_tile_that_cannot_be_decoded_the_slide_still_reads(save_pyramid,
 def test_only_the_tiles_a_read_touches_are_decoded(save_pyramid, painted):
     with open_slide(save_pyramid(painted)) as slide:
         slide.read(130, 130, 100, 100)
-        assert list(slide._reader._cache) == [(0, 0, 11)]
+        assert list(slide._reader._tiles._cache._tiles) == [(0, 0, 11, 1)]
         slide.read(200, 130, 100, 100)
-        assert list(slide._reader._cache) == [(0, 0, 11), (0, 0, 12)]
+        assert list(slide._reader._tiles._cache._tiles) == [(0, 0, 11, 1), (0, 0, 12, 1)]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.svs"])
