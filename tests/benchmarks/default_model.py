@@ -2,8 +2,8 @@
 
 Trains the recipe of the default model once without C3 (siblings of the same patient stay in
 training: optimistic) and once without B4 (another patient), for each seed, and prints the table of
-docs/default-model.md. Every training starts from an encoder that learnt by itself on the pixels of
-the other sections alone (`hypergene pretrain --without`); finetune refuses one that saw the section.
+docs/default-model.md. Every training starts from an encoder that learnt on the pixels of the other
+sections alone (`hypergene pretrain --without`); finetune refuses one that saw the section.
 
     for held_out in C3 B4; do
         hypergene pretrain ../shared/data/her2st --mpp 0.69 --without $held_out --epochs 20 \
