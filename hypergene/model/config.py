@@ -238,6 +238,12 @@ class HeldOutConfig(Strict):
     )
     units: int = Field(ge=0, description="how many patients or blocks of spots there were")
     calibration: str = Field(description="what the spread was scaled by")
+    scales: tuple[Literal["1 ring", "2 rings"], ...] = Field(
+        (), description="means over neighbours at which genes and modules were measured, too"
+    )
+    distances: Literal["patient", "section"] | None = Field(
+        None, description="whose distances ood_score is a percentile of; None = training spots'"
+    )
 
 
 class ModelConfig(Strict):

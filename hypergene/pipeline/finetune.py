@@ -32,7 +32,13 @@ from hypergene.training.assess import encode_sections
 from hypergene.training.expression import Measured, keep_measured
 from hypergene.training.lora import check_lora
 from hypergene.training.recipe import DEFAULT_PRESET, Recipe, load_recipe
-from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
+from hypergene.training.reliability import (
+    copy_reliability,
+    fit_reference,
+    held_out_ratios,
+    hold_out_reference,
+    measure_reliability,
+)
 from hypergene.training.section import FrozenEncoder, prepare_section
 from hypergene.training.splits import Split, split_samples
 from hypergene.training.views import Views
@@ -231,13 +237,17 @@ def _finetune(
         final = run.train("refit", learnt, more["refit"], [], chosen.best)
     if not distributed.is_main():
         return
+    seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
+    fit_reference(final.model, seen)
     if validation:
         watched = encode_sections(chosen.model, validation, device)
         apart = split.level == "patient"
         measure_reliability(chosen.model, watched, device, apart=apart, seed=options.seed)
         copy_reliability(chosen.model, final.model)
-    seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
-    fit_reference(final.model, seen)
+        ratios = held_out_ratios(
+            chosen.model, encode_sections(chosen.model, train, device), watched
+        )
+        hold_out_reference(final.model, ratios, "patient" if apart else "section")
     fit_archetypes(final.model, seen, final.targets.scores, device, options.seed)
     draw_hierarchy(final.model, seen, final.targets.scores, device, out / "hierarchy.png")
 
