@@ -217,7 +217,7 @@ def _test(scores: pd.DataFrame | None) -> list[str]:
         "Test samples, which chose nothing:",
         _table(["sample", "gene set", "held out", "Pearson", "beyond depth", "MSE"], rows),
     ]
-    if (scores["held_out"] == "section").any():
+    if (scores["held_out"] != "patient").any():
         parts.append(
             "Where only the section was held out, others of the same patient (or nobody knows) "
             "were trained on: **optimistic** for new patients."

@@ -17,6 +17,7 @@ from hypergene.pipeline.card import model_card
 from hypergene.pipeline.checks.twins import sketch
 from hypergene.pipeline.configure import configure
 from hypergene.pipeline.drafts import draft_of
+from hypergene.pipeline.evaluation.held_out import standings
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.held_out import score_held_out
 from hypergene.pipeline.hierarchy import draw_hierarchy
@@ -251,9 +252,9 @@ def _finetune(
     fit_archetypes(final.model, seen, final.targets.scores, device, options.seed)
     draw_hierarchy(final.model, seen, final.targets.scores, device, out / "hierarchy.png")
 
-    patients = {sample.patient for sample in split.learnt}
     held_out = encode_sections(final.model, tested, device)
-    scores = score_held_out(final.model, held_out, test_sets, patients, out, device)
+    standing = standings(split.test, split.learnt, {})  # the same tissue twice is refused by now
+    scores = score_held_out(final.model, held_out, test_sets, standing, out, device)
     with draft_of(out / "model", overwrite=options.overwrite) as folder:
         folder.mkdir()
         card = model_card(final.model, split, recipe, chosen.best, scores)

@@ -14,7 +14,13 @@ from hypergene.slide import Slide, TissueMask
 from hypergene.slide.stain import stain_vectors
 
 FAR = 0.99
-"""A spot is out of distribution from this ``ood_score`` on: the last percent in training."""
+"""A spot is out of distribution from this ``ood_score`` on: the last percent of what it is
+compared with."""
+_AGAINST = {
+    "patient": "tissue of the patients that were held out of training",
+    "section": "tissue of the patients the model was trained on, and it knows no others",
+    "training": "tissue the model was trained on",
+}
 _CAUTION_SHARE, _REFUSE_SHARE = 0.2, 0.5
 # Dyes of two slides of one laboratory lie a few degrees apart; this much is added to what the
 # training slides differ by among themselves.
@@ -38,7 +44,7 @@ def slide_card(
     Returns
     -------
     card
-        Plain values: mpp, mpp_source, tissue_share, ood_share, stains, stain_degrees,
+        Plain values: mpp, mpp_source, tissue_share, ood_share, ood_against, stains, stain_degrees,
         stain_limit_degrees, verdict (``"ok"``, ``"caution"`` or ``"refuse"``), reasons.
     reasons
         Sentences for the user, the same; what the slide itself warns of is among them.
@@ -50,11 +56,13 @@ def slide_card(
             f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
             "read was taken as white."
         )
+    how = model.config.held_out
+    against = "training" if how is None or how.distances is None else how.distances
     far = float((adata.obs["ood_score"] >= FAR).mean())
     if far > _CAUTION_SHARE:
         (refusals if far > _REFUSE_SHARE else cautions).append(
-            f"{far:.0%} of the spots look unlike nearly all tissue the model was trained on "
-            f"(ood_score at least {FAR:g}): do not trust them."
+            f"{far:.0%} of the spots look unlike nearly all {_AGAINST[against]} (ood_score at "
+            f"least {FAR:g}): do not trust them."
         )
     if not slide.mpp.plausible:
         refusals.append(
@@ -75,6 +83,7 @@ def slide_card(
         "mpp_source": slide.mpp.source,
         "tissue_share": float(mask.mask.mean()),
         "ood_share": far,
+        "ood_against": against,
         "stain_degrees": degrees,
         "stain_limit_degrees": limit,
         "verdict": verdict,
