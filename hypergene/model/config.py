@@ -261,6 +261,7 @@ class ModelConfig(Strict):
     gene_ids: tuple[str, ...] | None = Field(None, description="Ensembl ids without version")
     held_out: HeldOutConfig | None = Field(None, description="None = nothing was measured, or less")
     stains: int = Field(0, ge=0, description="training slides whose dyes are kept")
+    spectra: int = Field(0, ge=0, description="training slides whose fine structure is kept")
 
     @model_validator(mode="after")
     def _genes_are_distinct(self) -> ModelConfig:

@@ -19,6 +19,9 @@ from hypergene.model.niche import Neighbours, make_reader, ring_centroid
 from hypergene.model.readout import Blend, Gallery, KernelReadout, RidgeReadout
 from hypergene.model.reference import Reference
 
+SPECTRUM_BANDS = 5
+"""Numbers that describe a slide's fine structure, see :mod:`hypergene.slide.spectrum`."""
+
 
 class Surroundings(NamedTuple):
     """What a batch of spots sees around itself.
@@ -138,6 +141,9 @@ class HyperGene(nn.Module):
         stains = torch.zeros(config.stains, 2, 3) if config.stains else None
         self.register_buffer("stains", stains)
         self.stains: Tensor | None
+        spectra = torch.zeros(config.spectra, SPECTRUM_BANDS) if config.spectra else None
+        self.register_buffer("spectra", spectra)
+        self.spectra: Tensor | None
 
     def add_held_out(self, how: HeldOutConfig) -> HeldOut:
         """Make room for what held-out samples say of each gene; return it, to be filled."""
@@ -152,6 +158,11 @@ class HyperGene(nn.Module):
         """Remember the dyes of training slides, (slides, 2, 3) unit vectors of optical density."""
         self.config = self.config.model_copy(update={"stains": len(stains)})
         self.stains = stains.to(self.heldout_pcc)
+
+    def add_spectra(self, spectra: Tensor) -> None:
+        """Remember the fine structure of training slides, (slides, SPECTRUM_BANDS)."""
+        self.config = self.config.model_copy(update={"spectra": len(spectra)})
+        self.spectra = spectra.to(self.heldout_pcc)
 
     def _add_readouts(self, width: int) -> None:
         """Make the closed-form readouts of features with ring means of a length `width`."""

@@ -161,11 +161,14 @@ def _at_most(ratio: NDArray[np.float32], bound: float) -> Floats:
 
 
 def fit_reference(model: HyperGene, encoded: Sequence[EncodedSection]) -> None:
-    """Remember what the training tissue looks like: features before slide-centring, and dyes."""
+    """Remember what the training tissue looks like: features before centring, dyes, spectra."""
     model.reference.fit(_raw(encoded))
     stains = [one.section.stains for one in encoded if one.section.stains is not None]
     if stains:
         model.add_stains(torch.from_numpy(np.stack(stains)))
+    spectra = [one.section.spectrum for one in encoded if one.section.spectrum is not None]
+    if spectra:
+        model.add_spectra(torch.from_numpy(np.stack(spectra)))
 
 
 def held_out_ratios(

@@ -38,7 +38,7 @@ def module_units(loadings: NDArray[np.floating], known: NDArray[np.bool_]) -> Un
     loadings = loadings.astype(np.float64)[:, known]
     filled = np.flatnonzero(np.abs(loadings).sum(axis=1) > 0)
     weights = np.linalg.pinv(loadings[filled], rcond=1e-9)
-    return Units("module", tuple(module_name(number) for number in filled), weights)
+    return Units("module", tuple(module_name(int(number)) for number in filled), weights)
 
 
 def module_name(number: int) -> str:
