@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from hypergene.errors import SlideError
 from hypergene.slide.file_tiles import FileTiles
 from hypergene.slide.reader import MAX_PIECE_BYTES, Level, pyramid
-from hypergene.slide.resolution import Mpp, from_ome, from_tiff
+from hypergene.slide.resolution import Mpp, from_imagej, from_ome, from_tiff
 from hypergene.slide.rgb import WHITE, as_rgb
 from hypergene.slide.tiff_plane import JPEGS, WHITE_IS_ZERO, Plane, area, truncated
 
 # Values of the TIFF tags Compression and PhotometricInterpretation.
 _JPEG2000S = {33003, 33004, 33005, 34712}
+#: Not compressed, LZW, deflate, PackBits, LZMA and Zstandard, which stop where the tile is full;
+#: and JPEG, JPEG 2000 and WebP, of which we know beforehand what they will fill.
+_BOUNDED = {1, 5, 8, 32946, 32773, 34925, 34926, 50000, 34927, 50001} | JPEGS | _JPEG2000S
 _COLOURS = {WHITE_IS_ZERO, 1, 2, 6}  # and black is zero, RGB, YCbCr
 _PLAIN_AXES = {"YX", "YXS", "SYX", "CYX"}
 _CONVERT = "Convert it to a tiled 8-bit RGB TIFF (vips tiffsave --tile --pyramid)."
@@ -75,7 +78,7 @@ class TiffReader:
                 ome = tif.ome_metadata
                 resolutions = (
                     *_ome_resolution(ome, tif.series.index(series), len(tif.series)),
-                    *_tag_resolution(series.keyframe),
+                    *_tag_resolution(series.keyframe, tif.imagej_metadata or {}),
                 )
         except SlideError:
             raise
@@ -154,6 +157,12 @@ def _refuse(series: Any, planes: tuple[tuple[Plane, ...], ...], path: Path) -> t
             f"({channels} channels, photometric {int(key.photometric)}).",
             hint=_CONVERT,
         )
+    if key.compression not in _BOUNDED:
+        raise SlideError(
+            f"{path} is compressed in a way that hypergene does not read "
+            f"({getattr(key.compression, 'name', key.compression)}).",
+            hint=_CONVERT,
+        )
     largest = max(p.tile_width * p.tile_height * channels for level in planes for p in level)
     if largest > MAX_PIECE_BYTES:
         raise SlideError(
@@ -164,13 +173,15 @@ def _refuse(series: Any, planes: tuple[tuple[Plane, ...], ...], path: Path) -> t
     return ()
 
 
-def _tag_resolution(page: Any) -> Iterator[Mpp]:
+def _tag_resolution(page: Any, imagej: dict[str, Any]) -> Iterator[Mpp]:
     def tag(name: str) -> Any:
         found = page.tags.get(name)
         return None if found is None else found.value
 
-    unit = tag("ResolutionUnit")
-    mpp = from_tiff(tag("XResolution"), tag("YResolution"), 2 if unit is None else int(unit))
+    per_x, per_y, unit = (tag(name) for name in ("XResolution", "YResolution", "ResolutionUnit"))
+    mpp = from_tiff(per_x, per_y, 2 if unit is None else int(unit))
+    if imagej.get("unit"):
+        mpp = from_imagej(per_x, per_y, str(imagej["unit"]))
     if mpp is not None:
         yield mpp
 
