@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mosaic
@@ -71,9 +72,10 @@ def speed(paths: dict[str, Path], rounds: int, rows: int) -> None:
         places = corners(mosaic.WIDTH, mosaic.HEIGHT, TILE_PX * factor, rows)
         ratios = []
         for _ in range(rounds):
-            plain = timed(lambda: loop(path, places, factor), len(places))
-            one = timed(lambda: stream(path, places, factor, 1), len(places))
-            two = timed(lambda: stream(path, places, factor, 2), len(places))
+            what = path, places, factor
+            plain = timed(partial(loop, *what), len(places))
+            one = timed(partial(stream, *what, workers=1), len(places))
+            two = timed(partial(stream, *what, workers=2), len(places))
             print(
                 f"  1/{factor}: loop {plain[0]:.0f}/s ({plain[1]:.0f} a CPU second), stream "
                 f"{one[0]:.0f}/s ({one[1]:.0f}) with one thread, {two[0]:.0f}/s ({two[1]:.0f}) "

@@ -165,3 +165,22 @@ def test_what_openslide_must_read_is_made_as_small(tmp_path, painted, monkeypatc
     assert found.shape == want.shape == (203, 301, 3)
     assert np.abs(found.astype(int) - want).mean() < 2
     reader.close()
+
+
+@pytest.mark.parametrize("ending", [b"", b"\0\0\xff\xd9", b"\xff\xd9\0\0"])
+def test_how_a_jpeg_ends_does_not_matter(tmp_path, painted, ending):
+    path = scanners.aperio(tmp_path / "a.tif", painted[400:528, 400:528], 2.0, "jpeg")
+    tifffile.tiffcomment(path, "no vendor")
+    with open_slide(path, mpp=2.0) as slide:
+        want = slide.read(0, 0, 128, 128)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        offset, count = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+        tile = path.read_bytes()[offset : offset + count]
+        assert tile.endswith(b"\xff\xd9")
+        tile = tile[:-2] + ending
+        tif.pages[0].tags["TileOffsets"].overwrite([path.stat().st_size])
+        tif.pages[0].tags["TileByteCounts"].overwrite([len(tile)])
+    with path.open("ab") as file:
+        file.write(tile)
+    with open_slide(path, mpp=2.0) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 128, 128), want)
