@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from hypergene.errors import SpotsError, UsageError
 from hypergene.spots import Layout, lay_spots, layout_named
-from hypergene.spots.layout import MAX_SPOTS
+from hypergene.spots.lattice import MAX_SPOTS
 
 VISIUM = layout_named("visium")
 ST = layout_named("st")
