@@ -83,7 +83,7 @@ class Overlay:
 
     def _cover(self, centres: NDArray[np.float64], on_tissue: NDArray[np.bool_]) -> None:
         """Mark the picture's px that a regular grid of points in each spot falls on."""
-        height, width = self._covered.shape
+        height, width = self._picture.shape[:2]
         count = max(1, math.ceil(self._size_px.max()))
         steps = (np.arange(count) + 0.5) / count - 0.5
         for value, chosen in ((1, ~on_tissue), (2, on_tissue)):

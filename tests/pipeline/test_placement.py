@@ -112,7 +112,7 @@ def test_a_turned_square_holds_the_tissue_that_its_turned_area_covers(half_tissu
     share = np.where(depth <= reach, depth**2, 2 * reach**2 - (2 * reach - depth) ** 2) / (
         2 * reach**2
     )
-    assert 0 < share.min() < 0.2 and share.max() > 0.9
+    assert ((share > 0.05) & (share < 0.95)).any()
     np.testing.assert_allclose(placed.fraction, share, atol=0.05)
 
 
