@@ -173,10 +173,12 @@ def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
     """
     (width, height), scale = mask_size(slide, mpp)
     overview = slide.overview(width, height)
-    grain, density, saturation = _features(overview)
+    features = _features(overview)
     smallest_px = SMALLEST_UM2 / (scale[0] * slide.mpp.x * scale[1] * slide.mpp.y)
-    ink = _ink(overview, saturation, smallest_px)
-    mask = _rough(grain, density, saturation, ink)
+    ink = _ink(overview, features[2], smallest_px)
+    del overview  # of a large slide each of these is 100 MB
+    mask = _rough(*features, ink)
+    del features
     return TissueMask(_tidy(mask, smallest_px) & ~ink, scale, "auto")
 
 
@@ -335,7 +337,10 @@ def _without_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bo
     labels, count = ndimage.label(mask)
     if not count:
         return mask
-    keep = np.bincount(labels.ravel()) >= smallest_px
+    # In strips: bincount counts in int64, twice the size of the labels.
+    strips = np.array_split(labels, -(-len(labels) // _STRIP))
+    sizes = sum(np.bincount(strip.ravel(), minlength=count + 1) for strip in strips)
+    keep = np.asarray(sizes >= smallest_px)
     keep[0] = False
     return keep[labels]
 
