@@ -135,22 +135,23 @@ def with_pen(slide: Slide, pen: str, folder: Path) -> str:
 
 
 def main() -> None:
-    """Parse the command line and print both tables."""
+    """Parse the command line and print both tables; rows of the second begin with pen:."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--slides", nargs="*", choices=list(OUTLINES), default=list(OUTLINES))
     options = parser.parse_args()
     images = {path.parent.name: path for path in options.data.glob("her2st/ST-imgs/*/*/*.jpg")}
     images[SVS] = options.data / "slides" / f"{SVS}.svs"
-    print("| slide | under tissue, kept | on glass, rejected | IoU |\n|---|---|---|---|")
-    pens = []
+    print("| slide | under tissue, kept | on glass, rejected | IoU |")
+    print("pen: | slide | pen | ink on glass, kept | ink on tissue, kept | other tissue, kept |")
     with tempfile.TemporaryDirectory() as folder:
-        for name in OUTLINES:
+        for name in options.slides:
             with open_slide(images[name], mpp=None if name == SVS else ST_MPP) as slide:
                 print(compare(slide, name, options.data), flush=True)
-                if name != SVS:
-                    pens += [f"| {name} | {p} | {with_pen(slide, p, Path(folder))}" for p in PENS]
-    print("\n| slide | pen | ink on glass, kept | ink on tissue, kept | other tissue, kept |")
-    print("\n".join(["|---|---|---|---|---|", *pens]))
+                for pen in () if name == SVS else PENS:
+                    print(
+                        f"pen: | {name} | {pen} | {with_pen(slide, pen, Path(folder))}", flush=True
+                    )
 
 
 if __name__ == "__main__":
