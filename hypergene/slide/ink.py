@@ -13,6 +13,7 @@ _GLASS_PERCENTILE = 90
 #: Darker than this in all channels is a black frame, which says nothing of the glass (grey level).
 _FRAME = 8
 _ROWS = 512
+_PIECE = 2**20
 
 # Borders in van der Laak's plane, where H&E lies within cx -0.65..0.35 and cy 0.05..0.6 at 8 µm/px
 # on all six slides measured (docs/tissue.md), and densities (natural logarithm, mean of channels).
@@ -37,13 +38,25 @@ def glass_colour(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     numpy.ndarray
         float32 (3,), grey levels 0..255; white if all is black.
     """
-    counts = np.stack([np.bincount(rgb[..., c].ravel(), minlength=256) for c in range(3)])
+    counts = np.stack([grey_counts(rgb[..., c]) for c in range(3)])
     counts[:, :_FRAME] = 0
     reached = np.cumsum(counts, axis=1)
     if not reached[:, -1].all():
         return np.full(3, 255, np.float32)
     wanted = reached[:, -1:] * _GLASS_PERCENTILE / 100
     return (reached >= wanted).argmax(axis=1).astype(np.float32)
+
+
+def grey_counts(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count how often each of the 256 grey levels occurs.
+
+    In pieces, as bincount makes int64 of all it is given.
+    """
+    counts = np.zeros(256, np.int64)
+    flat = values.ravel()
+    for start in range(0, flat.size, _PIECE):
+        counts += np.bincount(flat[start : start + _PIECE], minlength=256)
+    return counts
 
 
 def find_ink(rgb: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage import filters, morphology
 
 from hypergene.errors import TissueError
-from hypergene.slide.ink import find_ink, glass_colour
+from hypergene.slide.ink import find_ink, glass_colour, grey_counts
 from hypergene.slide.resolution import Mpp
 from hypergene.slide.slide import Slide
 
@@ -346,7 +346,7 @@ def _without_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bo
 
 
 def _otsu(values: NDArray[np.uint8]) -> int:
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = grey_counts(values)
     if np.count_nonzero(counts) < 2:
         return int(values.flat[0])
     return int(filters.threshold_otsu(hist=(counts, np.arange(256))))
