@@ -91,9 +91,23 @@ Offset = Annotated[
         help="Where the lattice starts, in µm from the top left corner.  [default: centred]",
     ),
 ]
-Tissue = Annotated[str, option("--tissue", help="auto, none (every spot counts), or a mask image.")]
+Tissue = Annotated[
+    str,
+    option(
+        "--tissue",
+        help="auto, none (every spot counts), a mask (PNG, TIFF, or GeoJSON, as "
+        "drawn.geojson#Tumor), or the name of an installed plugin.",
+    ),
+]
 MinTissue = Annotated[
     float, option("--min-tissue", help="Least share of a laid spot's area on tissue, 0 to 1.")
+]
+Qc = Annotated[
+    bool,
+    option(
+        "--qc",
+        help="Write each spot's focus, pen ink, saturation and brightness, and <stem>.qc.png.",
+    ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu or cuda.")]
 Workers = Annotated[int, option("--workers", help="Threads that read the slide.", min=0)]

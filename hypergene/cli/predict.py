@@ -32,6 +32,7 @@ def predict(
     mpp: shared.Mpp = None,
     tissue: shared.Tissue = "auto",
     min_tissue: shared.MinTissue = 0.25,
+    qc: shared.Qc = False,
     genes: Annotated[
         str | None,
         option("--genes", help="Symbols (ERBB2,KRT8) or a file with one a line.  [default: all]"),
@@ -68,6 +69,7 @@ def predict(
         mpp=mpp,
         tissue=tissue,
         min_tissue=min_tissue,
+        qc=qc,
         genes=wanted,
         format=format,
         device=device,

@@ -29,6 +29,7 @@ def tile(
     mpp: shared.Mpp = None,
     tissue: shared.Tissue = "auto",
     min_tissue: shared.MinTissue = 0.25,
+    qc: shared.Qc = False,
     geojson: Annotated[
         bool, option("--geojson", help="Write <stem>.spots.geojson for QuPath.")
     ] = False,
@@ -64,6 +65,7 @@ def tile(
         mpp=mpp,
         tissue=tissue,
         min_tissue=min_tissue,
+        qc=qc,
         geojson=geojson,
         pixels=pixels,
         width_um=tile_width_um,

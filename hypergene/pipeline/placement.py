@@ -13,7 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from hypergene.errors import TissueError, UsageError
 from hypergene.output import spatial_uns
-from hypergene.slide import Slide, TissueMask, find_tissue, load_tissue, whole_slide
+from hypergene.slide import (
+    Slide,
+    SpotQuality,
+    TissueMask,
+    find_tissue,
+    load_tissue,
+    measure_quality,
+    plugin_tissue,
+    tissue_plugins,
+    whole_slide,
+)
 from hypergene.spots import LaidLattice, Layout, Spots, lay_spots, no_whole_spot
 from hypergene.st import check_inside, check_pitch, read_coords
 
@@ -63,8 +73,7 @@ def place_spots(
         A file of spot centres instead of a lattice, see :func:`hypergene.st.read_coords`; of
         `layout`, spots take their shape and size, unless the file states its own.
     tissue
-        ``"auto"`` (found on the slide), ``"none"`` (everything counts as tissue) or the path of a
-        mask image.
+        See :func:`tissue_mask`.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
     offset_um
@@ -170,13 +179,18 @@ _HINT = (
 
 
 def spot_table(
-    placed: SpotsOnTissue, *, min_tissue: float, unreadable: ArrayLike | None = None
+    placed: SpotsOnTissue,
+    *,
+    min_tissue: float,
+    unreadable: ArrayLike | None = None,
+    quality: SpotQuality | None = None,
 ) -> pd.DataFrame:
     """Return the spots' part of the canonical ``obs``, indexed by spot name.
 
     Columns: ``in_tissue`` (int8, 1 where the tissue fraction reaches `min_tissue`), ``array_row``
     and ``array_col`` (int32), ``tissue_fraction`` (float32); and where the pixels were read, so
-    that `unreadable` rows are known, ``readable`` (bool).
+    that `unreadable` rows are known, ``readable`` (bool). Of a `quality`, also ``focus``, ``pen``,
+    ``saturation`` and ``brightness`` (:class:`hypergene.slide.SpotQuality` tells their units).
     """
     table = pd.DataFrame(
         {
@@ -191,7 +205,7 @@ def spot_table(
         readable = np.ones(len(table), np.bool_)
         readable[np.asarray(unreadable, np.int64)] = False
         table["readable"] = readable
-    return table
+    return table if quality is None else table.assign(**quality.columns())
 
 
 def slide_images(slide: Slide, layout: Layout) -> dict[str, Any]:
@@ -202,12 +216,51 @@ def slide_images(slide: Slide, layout: Layout) -> dict[str, Any]:
 
 
 def tissue_mask(slide: Slide, tissue: str) -> TissueMask:
-    """Return the mask that ``--tissue`` names: ``"auto"``, ``"none"`` or a mask image."""
+    """Return the mask that ``--tissue`` names.
+
+    ``"auto"`` is found on the slide and with ``"none"`` everything counts; then come the names of
+    installed plugins (:func:`hypergene.slide.tissue_plugins`), then files
+    (:func:`hypergene.slide.load_tissue`).
+
+    Raises
+    ------
+    TissueError
+        If there is no such plugin or file, or what it holds is no mask of this slide.
+    """
     if tissue == "auto":
         return find_tissue(slide)
     if tissue == "none":
         return whole_slide(slide)
-    return load_tissue(Path(tissue), slide)
+    plugins = tissue_plugins()
+    if tissue in plugins:
+        return plugin_tissue(tissue, slide)
+    if not Path(tissue).suffix and not Path(tissue).exists():
+        known = ", ".join(["auto", "none", *sorted(plugins)])
+        raise TissueError(
+            f"{tissue} is no file and no tissue plugin that is installed.",
+            hint=f"Give a PNG, TIFF or GeoJSON file, or one of {known}.",
+        )
+    return load_tissue(tissue, slide)
+
+
+def spot_quality(slide: Slide, spots: Spots, *, workers: int) -> SpotQuality:
+    """Measure how well spots can be seen, as ``--qc`` does; say how many cannot be read.
+
+    Raises
+    ------
+    SlideError
+        If more than 5 % of the spots cannot be read.
+    """
+    quality = measure_quality(slide, spots.xy_px, spots.layout.diameter_um, workers=workers)
+    lost = int(np.isnan(quality.focus).sum())
+    if lost:
+        slide.warnings.append(
+            f"The quality of {lost} of {len(spots)} spots is unknown (NaN): they cannot be decoded."
+        )
+    inked = int(quality.pen.sum())
+    if inked:
+        slide.warnings.append(f'{inked} of {len(spots)} spots lie under ink (obs["pen"]).')
+    return quality
 
 
 def _none_left(

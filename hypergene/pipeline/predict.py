@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,9 +30,16 @@ from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.gene_table import calibration_of, gene_table
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.outcome import Outcome, Stopwatch
-from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
+from hypergene.pipeline.placement import (
+    SpotsOnTissue,
+    place_spots,
+    slide_images,
+    spot_quality,
+    spot_table,
+)
 from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.pipeline.slide_card import sentence, slide_card
+from hypergene.report.quality_map import save_quality_map
 from hypergene.slide import Slide, open_slide
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.st import UNITS
@@ -65,9 +73,12 @@ class PredictOptions:
     mpp
         Microns per pixel of level 0, over the slide's own word.
     tissue
-        ``"auto"``, ``"none"`` or the path of a mask image.
+        ``"auto"``, ``"none"``, the name of a plugin, or a mask as a picture or GeoJSON.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
+    qc
+        Measure focus, pen, saturation and brightness of the spots, into ``obs``;
+        :func:`predict_to_file` also draws them in ``<stem>.qc.png``.
     genes
         Symbols to predict; None = all the model knows.
     format
@@ -94,6 +105,7 @@ class PredictOptions:
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
+    qc: bool = False
     genes: tuple[str, ...] | None = None
     format: Literal["zarr", "h5ad"] = "zarr"
     device: str = "auto"
@@ -126,7 +138,8 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
         n spots × genes. ``X``: float32, predicted natural log1p of counts per 10,000;
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
         array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
-        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood;
+        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood; with ``qc``
+        focus, pen, saturation and brightness (:class:`hypergene.slide.SpotQuality`);
         ``var``: heldout_pcc, ceiling_pcc, reliable, and with a model that has their intervals:
         heldout_low, heldout_high, coverage_80, reliability; ``obsm``: spatial (x, y) in level-0 px
         and X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
@@ -153,9 +166,9 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
 def predict_to_file(
     slide: str | Path, out: str | Path | None = None, options: PredictOptions | None = None
 ) -> Outcome:
-    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``).
+    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``), with ``qc`` also ``<stem>.qc.png``.
 
-    The file appears under its name when it is whole, or not at all.
+    The files appear under their names when they are whole, or not at all.
 
     Parameters
     ----------
@@ -177,10 +190,17 @@ def predict_to_file(
     watch = Stopwatch()
     with watch("open"):
         opened = open_slide(slide, mpp=options.mpp)
-    with opened, draft_of(target, overwrite=options.overwrite) as draft:
+    maps = folder / f"{slide.stem}.qc.png"
+    with (
+        opened,
+        draft_of(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
+        draft_of(target, overwrite=options.overwrite) as draft,
+    ):
         adata, warnings = _predict(opened, options, watch)
         with watch("write"):
             write_anndata(adata, draft, format=options.format, overwrite=True)
+            if drawn is not None:
+                save_quality_map(adata, drawn)
     return Outcome(
         slide=slide,
         output=target,
@@ -212,6 +232,10 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
     encoded = _encode(slide, model, placed.spots, around, options, device, watch)
     with watch("predict"):
         adata = _read_out(model, placed, encoded, genes, options, device)
+    if options.qc:
+        with watch("quality"):
+            quality = spot_quality(slide, placed.spots, workers=options.workers)
+        adata.obs = adata.obs.assign(**quality.columns())
     with watch("images"):
         adata.uns["spatial"] = slide_images(slide, placed.spots.layout)
     card, warnings = slide_card(slide, placed.mask, adata, model)

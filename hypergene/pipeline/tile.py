@@ -17,11 +17,18 @@ from hypergene.errors import UsageError
 from hypergene.output import write_anndata, write_geojson
 from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.outcome import Outcome, Stopwatch
-from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
+from hypergene.pipeline.placement import (
+    SpotsOnTissue,
+    place_spots,
+    slide_images,
+    spot_quality,
+    spot_table,
+)
 from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.pipeline.tile_blocks import BlockDrafts, tile_in_blocks
 from hypergene.report.overlay import draw_overlay
-from hypergene.slide import Slide, open_slide, read_tiles
+from hypergene.report.quality_map import save_quality_map
+from hypergene.slide import Slide, SpotQuality, open_slide, read_tiles
 from hypergene.spots import Spots, lattice_on, layout_named
 
 log = logging.getLogger(__name__)
@@ -51,9 +58,12 @@ class TileOptions:
     mpp
         Microns per pixel of level 0, over the slide's own word.
     tissue
-        ``"auto"``, ``"none"`` or the path of a mask image.
+        ``"auto"``, ``"none"``, the name of a plugin, or a mask as a picture or GeoJSON.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
+    qc
+        Measure focus, pen, saturation and brightness of the spots, and draw them in
+        ``<stem>.qc.png``.
     geojson
         Write ``<stem>.spots.geojson`` for QuPath.
     pixels
@@ -75,6 +85,7 @@ class TileOptions:
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
+    qc: bool = False
     geojson: bool = False
     pixels: bool = False
     width_um: float = 112.0
@@ -92,9 +103,10 @@ def tile(
     """Lay spots over a slide's tissue and write them.
 
     Writes ``<stem>.spots.zarr`` (an AnnData of n spots × 0 genes), ``<stem>.spots.png`` (the spots
-    over the slide) and, where asked, ``<stem>.spots.geojson`` and ``<stem>.tiles.zarr``. All of
-    them appear together when the whole is done, or none does. Lattices of more than
-    ``MOST_IN_A_TABLE`` places are written in blocks, in bounded memory and without tiles.
+    over the slide) and, where asked, ``<stem>.qc.png``, ``<stem>.spots.geojson`` and
+    ``<stem>.tiles.zarr``. All of them appear together when the whole is done, or none does.
+    Lattices of more than ``MOST_IN_A_TABLE`` places are written in blocks, in bounded memory,
+    without tiles and quality.
 
     Parameters
     ----------
@@ -130,7 +142,9 @@ def tile(
         overlay = folder / f"{slide.stem}.spots.png"
         shapes = folder / f"{slide.stem}.spots.geojson"
         tiles = folder / f"{slide.stem}.tiles.zarr"
-        written = [overlay, *[shapes] * options.geojson, *[tiles] * options.pixels, table]
+        maps = folder / f"{slide.stem}.qc.png"
+        written = [overlay, *[maps] * options.qc, *[shapes] * options.geojson]
+        written += [*[tiles] * options.pixels, table]
         # Each stays under its temporary name until the stack unwinds without an error; one that
         # exists already or cannot be written is known before the work begins.
         draft = {
@@ -155,13 +169,21 @@ def tile(
                 offset_um=options.offset_um,
             )
         log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
+        quality = None
+        if options.qc:
+            with watch("quality"):
+                quality = spot_quality(opened, placed.spots, workers=options.workers)
         unreadable = None
         if options.pixels:
             with watch("pixels"):
                 unreadable = write_tiles(opened, placed.spots, draft[tiles], options)
         with watch("images"):
             adata = spots_anndata(
-                opened, placed, min_tissue=options.min_tissue, unreadable=unreadable
+                opened,
+                placed,
+                min_tissue=options.min_tissue,
+                unreadable=unreadable,
+                quality=quality,
             )
             overlay_of(adata, placed, options.min_tissue).save(draft[overlay], format="PNG")
         if options.geojson:
@@ -181,6 +203,8 @@ def tile(
             seconds=watch.seconds,
         ) | {"warnings": text_array(opened.warnings)}
         with watch("write"):
+            if options.qc:
+                save_quality_map(adata, draft[maps])
             write_anndata(adata, draft[table], overwrite=True)
     return Outcome(
         slide=slide,
@@ -197,10 +221,11 @@ def spots_anndata(
     *,
     min_tissue: float,
     unreadable: list[int] | None = None,
+    quality: SpotQuality | None = None,
 ) -> AnnData:
     """Return spots as an AnnData of n spots × 0 genes, with squidpy's images of the slide."""
     adata = AnnData(
-        obs=spot_table(placed, min_tissue=min_tissue, unreadable=unreadable),
+        obs=spot_table(placed, min_tissue=min_tissue, unreadable=unreadable, quality=quality),
         var=pd.DataFrame(index=pd.Index([], dtype=object)),
     )
     adata.obsm["spatial"] = placed.spots.xy_px

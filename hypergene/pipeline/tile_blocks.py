@@ -71,7 +71,7 @@ def tile_in_blocks(
     Raises
     ------
     UsageError
-        If tiles are asked for, or the least tissue fraction is no share.
+        If tiles or quality are asked for, or the least tissue fraction is no share.
     TissueError
         If no spot is left.
     """
@@ -79,6 +79,11 @@ def tile_in_blocks(
         raise UsageError(
             f"Tiles of {len(lattice):,} spots would fill terabytes.",
             hint="Leave --pixels out, or give a larger --pitch.",
+        )
+    if options.qc:
+        raise UsageError(
+            f"Quality is measured of a whole table of spots, and {len(lattice):,} are too many.",
+            hint="Leave --qc out, or measure it on a coarser lattice, such as visium-hd-16.",
         )
     check_share(options.min_tissue)
     with watch("spots"):
