@@ -107,7 +107,8 @@ def main() -> None:
             print(
                 f"| {name} | {len(score):,} | {(score >= FAR).mean():.0%} | {np.median(score):.2f} "
                 f"| {auroc:.3f} | {card['stain_degrees']:.0f} "
-                f"| {card['fine_structure']:+.1f} ({card['fine_structure_limit']:.2f}) | {card['verdict']} |",
+                f"| {card['fine_structure']:+.1f} ({card['fine_structure_limit']:.2f}) "
+                f"| {card['verdict']} |",
                 flush=True,
             )
 

@@ -100,7 +100,7 @@ def test_expression_of_the_held_out_changes_no_weight_and_no_prediction_of_its_f
         table = pd.read_csv(path, sep="\t", index_col=0)
         values = np.random.default_rng(number).permutation(table.to_numpy().ravel()) * 3 + 1
         pd.DataFrame(values.reshape(table.shape), table.index, table.columns).to_csv(path, sep="\t")
-    options = FAST | {"seeds": 1, "only": "B1,B2"}
+    options = FAST | {"seeds": 1, "only": ("B1", "B2")}
     evaluate(changed, tmp_path / "scores", cv="patient", recipe=tiny_recipe, **options)
     folds = [out / "folds" / "B-seed0" / "model" for out in (done[0], tmp_path / "scores")]
     before, after = (load_file(folder / "model.safetensors") for folder in folds)
