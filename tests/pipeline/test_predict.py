@@ -163,6 +163,7 @@ def test_every_argument_can_be_written_and_read(
         "layout": "grid",
         "diameter_um": np.float32(80),
         "pitch_um": 100,
+        "orientation_deg": 0.0,
         "coords": coords(tmp_path / "spots.csv", np.array([[300, 300], [500.5, 400]])),
         "mpp": 1.0,
         "tissue": str(mask),
@@ -175,7 +176,8 @@ def test_every_argument_can_be_written_and_read(
         "seed": 7,
         "overwrite": True,
     }
-    assert set(every) == set(vars(PredictOptions()))
+    # Given spots stay where they are, so an offset would be refused.
+    assert set(every) | {"offset_um"} == set(vars(PredictOptions()))
     outcome = predict_to_file(painted_slide, tmp_path, PredictOptions(**every))
     assert outcome.output is not None
     read = anndata.read_zarr if format == "zarr" else anndata.read_h5ad
@@ -187,6 +189,22 @@ def test_every_argument_can_be_written_and_read(
     assert list(adata.var_names) == ["KRT8", "ERBB2"]
     assert adata.uns["hypergene"]["layout"]["diameter_um"] == 80
     assert adata.uns["hypergene"]["mpp"]["source"] == "--mpp"
+
+
+def test_a_lattice_is_turned_and_moved_as_asked(painted_slide: Path, tiny_model: Path) -> None:
+    adata = predict(
+        painted_slide, model=str(tiny_model), orientation_deg=30.0, offset_um=(150, 90.5)
+    )
+    about = adata.uns["hypergene"]
+    assert about["layout"]["orientation_deg"] == 30
+    assert about["arguments"]["offset_um"].tolist() == [150.0, 90.5]
+    placed = dict(zip(zip(adata.obs["array_row"], adata.obs["array_col"], strict=True),
+                      adata.obsm["spatial"], strict=True))  # fmt: skip
+    steps = [placed[row, column + 1] - at for (row, column), at in placed.items()
+             if (row, column + 1) in placed]  # fmt: skip
+    assert len(steps) > 3
+    angle = np.radians(30)
+    np.testing.assert_allclose(steps, len(steps) * [200 * np.array([np.cos(angle), np.sin(angle)])])
 
 
 def test_without_warnings_an_empty_list_of_texts_is_kept(
