@@ -20,6 +20,12 @@ from hypergene.slide.reader import MAX_PIECE_BYTES
 #: A file that has lost more than this share of the tiles of its largest page is damaged.
 MAX_LOST = 0.05
 
+#: Within which the header of a JPEG says its size, segments of a camera or a scanner before it.
+_HEAD_BYTES = 2**17
+
+#: The tag by which OpenSlide knows an NDPI (tifffile asks for the maker's name, too).
+_NDPI = 65420
+
 # Values of the TIFF tags Compression, PlanarConfiguration and PhotometricInterpretation.
 JPEGS = {6, 7, 33007, 34892}
 _APART = 2
@@ -167,16 +173,24 @@ class LostTiles:
         ------
         SlideError
             If the largest page has lost more than 5 % of its tiles, has fewer of them than its
-            size needs, or has tiles too large to decode.
+            size needs, has tiles too large to decode, or is an NDPI with a JPEG larger than its
+            page, for which OpenSlide would take memory unasked.
         """
         try:
             with tifffile.TiffFile(path) as tif:
                 found: list[Any] = list(tif.pages)
                 slide = Plane.of(max(found, key=area))
                 pages = [Plane.of(page) for page in found if page.keyframe.is_tiled]
+                is_ndpi = _NDPI in found[0].tags
+                too_large = is_ndpi and any(_claims_more(tif, page) for page in found)
         except Exception:
             # Vendors bend TIFF in ways that tifffile need not know; the other library reads it.
             return cls()
+        if too_large:
+            raise SlideError(
+                f"{path} is damaged: one of its pictures claims to be larger than its page.",
+                hint="Copy or download it again.",
+            )
         for plane in pages:
             tile_bytes = plane.tile_width * plane.tile_height * plane.samples
             if not plane.is_whole or tile_bytes > MAX_PIECE_BYTES:
@@ -203,6 +217,13 @@ class LostTiles:
             if grid[rows, columns].any():
                 return True
         return False
+
+
+def _claims_more(tif: tifffile.TiffFile, page: Any) -> bool:
+    """Whether the JPEG of a page says a larger size than the page does."""
+    tif.filehandle.seek(page.dataoffsets[0])
+    claimed = encoded_size(tif.filehandle.read(_HEAD_BYTES))
+    return claimed is not None and (claimed[0] > page.imagewidth or claimed[1] > page.imagelength)
 
 
 def truncated(path: Path) -> SlideError:

@@ -229,3 +229,13 @@ def test_a_tile_that_claims_to_be_larger_than_its_place_is_not_decoded(
         with pytest.raises(SlideError, match="claims to be 500 x 400 px"):
             slide.read(0, 0, 10, 10)
         assert differ(slide.read(64, 64, 64, 64), small[64:128, 64:128]) < 6
+
+
+def test_an_ndpi_whose_jpeg_claims_more_than_its_page_never_reaches_openslide(tmp_path, small):
+    path = scanners.hamamatsu_ndpi(tmp_path / "a.ndpi", small, (0.5, 0.5))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = b"\xff\xdc\xff\xdc"  # OpenSlide would allocate a strip of 1 GB, or abort
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match="larger than its page"):
+        open_slide(path)
