@@ -24,16 +24,17 @@ from pathlib import Path
 import numpy as np
 
 from hypergene.evaluation import Prediction, score_prediction
-from tests.benchmarks.claim.arms import TRAINED
-from tests.benchmarks.claim.fit import closed_forms, fit
-from tests.benchmarks.claim.plan import FOLDS, SECTIONS, SIMULATED, Job, jobs
-from tests.benchmarks.claim.report import write
-from tests.benchmarks.claim.results import Results, Score
-from tests.benchmarks.claim.sections import Source, Task, task_of
-from tests.benchmarks.claim.simulation import World, simulate
+
+from .arms import TRAINED
+from .fit import closed_forms, fit
+from .plan import FOLDS, SECTIONS, SIMULATED, Job, jobs
+from .report import write
+from .results import Results, Score
+from .sections import Source, Task, task_of
+from .simulation import World, simulate
 
 PARTS = ("real", "dose", "simulation")
-REPLICATES = {"real": 500, "dose": 200, "simulation": 200}
+REPLICATES = {"real": 500, "dose": 500, "simulation": 200}
 
 
 class Runner:
@@ -83,12 +84,11 @@ class Runner:
 def run(runner: Runner, results: Results, wanted: Sequence[Job], steps: int) -> int:
     """Run what is not done; return how many runs wait for an encoder."""
     done = results.done()
-    waiting = list(wanted)
     while True:
-        there = [job for job in waiting if runner.encoder(job).exists()]
+        there = [job for job in wanted if runner.encoder(job).exists()]
         left = [job for job in there if job.key(runner.encoder(job), steps) not in done]
         if not left:
-            return len(waiting) - len(there)
+            return len(wanted) - len(there)
         job = left[0]
         key = job.key(runner.encoder(job), steps)
         begun = time.perf_counter()
@@ -99,7 +99,7 @@ def run(runner: Runner, results: Results, wanted: Sequence[Job], steps: int) -> 
         done.add(key)
         pearson = scores[0].slide.by_set["pearson"].iloc[0]
         print(
-            f"{time.strftime('%H:%M:%S')} {len(waiting) - len(left) + 1} of {len(wanted)}: "
+            f"{time.strftime('%H:%M:%S')} {len(there) - len(left) + 1} of {len(wanted)}: "
             f"{job.part} {job.task} dose {job.dose:g} {job.name} seed {job.seed}, "
             f"{scores[0].slide.slide} {pearson:.4f} ({seconds} s)",
             flush=True,

@@ -25,8 +25,9 @@ from hypergene.training.section import Section
 from hypergene.training.seen import Seen
 from hypergene.training.targets import Targets, build_targets
 from hypergene.training.trainer import Trainer
-from tests.benchmarks.claim.arms import ANCHOR_ALONE, RIDGE_PROBE, Arm
-from tests.benchmarks.claim.sections import CPU, Task, Uncentred, cohort_level
+
+from .arms import ANCHOR_ALONE, RIDGE_PROBE, Arm
+from .sections import CPU, Task, Uncentred, cohort_level
 
 Floats = NDArray[np.float32]
 Predictions = dict[str, list[NDArray[np.floating]]]

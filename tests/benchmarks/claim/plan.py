@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from tests.benchmarks.claim.arms import TRAINED, Arm
-from tests.benchmarks.claim.dose import DOSES
+from .arms import SHARED, TRAINED, Arm
+from .dose import DOSES
 
 Part = Literal["real", "dose", "simulation"]
 
@@ -78,7 +78,7 @@ class Job:
         if self.arm is not None:
             arm = self.arm
             how = (arm.centred, arm.shuffled, arm.random_slides, arm.twice)
-            how += (arm.recipe(1, 16).model_dump_json(), self.seed, steps)
+            how += (SHARED, arm.more, self.seed, steps)
         parts = (self.part, self.task, self.dose, self.name, how, _sha256(encoder))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -34,7 +34,8 @@ from hypergene.training.section import (
 from hypergene.training.splits import Split
 from hypergene.training.views import View, Views
 from hypergene.zoo import find_encoder
-from tests.benchmarks.claim.dose import gene_offset, stain_deviation, stain_shift
+
+from .dose import gene_offset, stain_deviation, stain_shift
 
 MPP = 0.69
 CPU = torch.device("cpu")

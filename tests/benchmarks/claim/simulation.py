@@ -30,8 +30,9 @@ from hypergene.training.readout import spatial_blocks
 from hypergene.training.recipe import Recipe
 from hypergene.training.section import Section, SectionTiles
 from hypergene.training.splits import Split
-from tests.benchmarks.claim.dose import gene_offset, stain_deviation, stain_shift
-from tests.benchmarks.claim.sections import (
+
+from .dose import gene_offset, stain_deviation, stain_shift
+from .sections import (
     Source,
     Task,
     load_encoder,
