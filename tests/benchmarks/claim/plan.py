@@ -16,7 +16,7 @@ Part = Literal["real", "dose", "simulation"]
 
 SECTIONS = ("B4", "C3", "C4", "C5", "C6")
 OF_C = SECTIONS[1:]
-PATIENTS = tuple(f"{patient}{quarter}" for patient in "BC" for quarter in range(1, 5))
+PATIENTS = tuple(f"P{patient}{quarter}" for patient in "BC" for quarter in range(1, 5))
 RIDGES = "ridges"
 """The name of the run that fits all closed forms; they have no seed."""
 DOSED = ("C0", "C0 centred", "H2")

@@ -135,7 +135,7 @@ def _pieces(real: Mapping[str, Section]):
             rows = np.flatnonzero(spatial_blocks(section.xy_um) == quarter)
             turns = range(SECTIONS_OF_B4) if name == "B4" else (0,)
             for turn in turns:
-                yield f"{name[0]}{quarter + 1}", name, rows, turn
+                yield f"P{name[0]}{quarter + 1}", name, rows, turn
 
 
 def _piece(
