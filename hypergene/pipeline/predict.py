@@ -51,10 +51,15 @@ class PredictOptions:
     model
         Name or folder of a model, or ``hf-hub:org/name``.
     layout
-        ``"visium"``, ``"st"`` or ``"grid"``; None = the lattice the model was trained on.
+        A name that :func:`hypergene.spots.layout_named` knows; None = the lattice the model was
+        trained on.
     diameter_um, pitch_um
         Spot diameter (or side of a square) and centre-to-centre distance in µm; None = the
         layout's own.
+    orientation_deg
+        By how much the lattice is turned about its centre, degrees, clockwise.
+    offset_um
+        (x, y) where the lattice starts, µm from the slide's top left corner; None = centred.
     coords
         A file of spot centres instead of a lattice.
     mpp
@@ -83,6 +88,8 @@ class PredictOptions:
     layout: str | None = None
     diameter_um: float | None = None
     pitch_um: float | None = None
+    orientation_deg: float = 0.0
+    offset_um: tuple[float, float] | None = None
     coords: Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
@@ -198,6 +205,7 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
             coords=options.coords,
             tissue=options.tissue,
             min_tissue=options.min_tissue,
+            offset_um=options.offset_um,
         )
         around = context_spots(slide, placed.mask, model.config)
     log.info("%s: %s spots", slide.path.name, f"{len(placed.spots):,}")
@@ -254,8 +262,9 @@ def _layout(options: PredictOptions, config: ModelConfig) -> Layout:
     """Return the layout that is asked for, or else the model's own, in the sizes asked for."""
     sizes = {"diameter_um": options.diameter_um, "pitch_um": options.pitch_um}
     if options.layout is not None:
-        return layout_named(options.layout, **sizes)
+        return layout_named(options.layout, **sizes, orientation_deg=options.orientation_deg)
     given = {name: value for name, value in sizes.items() if value is not None}
+    given["orientation_deg"] = options.orientation_deg
     try:
         return replace(context_layout(config), **given)  # type: ignore[arg-type]
     except SpotsError as error:

@@ -18,12 +18,16 @@ from hypergene.output import write_anndata, write_geojson
 from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
-from hypergene.pipeline.provenance import provenance
+from hypergene.pipeline.provenance import provenance, text_array
+from hypergene.pipeline.tile_blocks import BlockDrafts, tile_in_blocks
 from hypergene.report.overlay import draw_overlay
 from hypergene.slide import Slide, open_slide, read_tiles
-from hypergene.spots import Spots, layout_named
+from hypergene.spots import Spots, lattice_on, layout_named
 
 log = logging.getLogger(__name__)
+
+MOST_IN_A_TABLE = 500_000
+"""Places of a lattice beyond which spots are laid and written in blocks."""
 
 _TILES_PER_CHUNK = 16
 
@@ -38,6 +42,10 @@ class TileOptions:
         A name that :func:`hypergene.spots.layout_named` knows.
     diameter_um, pitch_um
         Spot diameter and centre-to-centre distance in µm; None = the layout's own.
+    orientation_deg
+        By how much the lattice is turned about its centre, degrees, clockwise.
+    offset_um
+        (x, y) where the lattice starts, µm from the slide's top left corner; None = centred.
     coords
         A file of spot centres instead of a lattice.
     mpp
@@ -61,6 +69,8 @@ class TileOptions:
     layout: str = "visium"
     diameter_um: float | None = None
     pitch_um: float | None = None
+    orientation_deg: float = 0.0
+    offset_um: tuple[float, float] | None = None
     coords: Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
@@ -83,7 +93,8 @@ def tile(
 
     Writes ``<stem>.spots.zarr`` (an AnnData of n spots × 0 genes), ``<stem>.spots.png`` (the spots
     over the slide) and, where asked, ``<stem>.spots.geojson`` and ``<stem>.tiles.zarr``. All of
-    them appear together when the whole is done, or none does.
+    them appear together when the whole is done, or none does. Lattices of more than
+    ``MOST_IN_A_TABLE`` places are written in blocks, in bounded memory and without tiles.
 
     Parameters
     ----------
@@ -105,7 +116,10 @@ def tile(
     options = replace(options or TileOptions(), **overrides)
     _check_tile_size(options)
     layout = layout_named(
-        options.layout, diameter_um=options.diameter_um, pitch_um=options.pitch_um
+        options.layout,
+        diameter_um=options.diameter_um,
+        pitch_um=options.pitch_um,
+        orientation_deg=options.orientation_deg,
     )
     watch = Stopwatch()
     with ExitStack() as stack:
@@ -124,6 +138,13 @@ def tile(
             for path in written
         }
 
+        if options.coords is None:
+            mpp = (opened.mpp.x, opened.mpp.y)
+            lattice = lattice_on(layout, opened.dimensions, mpp, offset_um=options.offset_um)
+            if len(lattice) > MOST_IN_A_TABLE:
+                drafts = BlockDrafts(draft[table], draft[overlay], draft.get(shapes))
+                number = tile_in_blocks(opened, lattice, options, drafts, watch)
+                return Outcome(slide, table, number, None, watch.seconds, [*opened.warnings])
         with watch("spots"):
             placed = place_spots(
                 opened,
@@ -131,6 +152,7 @@ def tile(
                 coords=options.coords,
                 tissue=options.tissue,
                 min_tissue=options.min_tissue,
+                offset_um=options.offset_um,
             )
         log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
         unreadable = None
@@ -157,7 +179,7 @@ def tile(
             tissue=placed.mask.source,
             arguments=asdict(options),
             seconds=watch.seconds,
-        )
+        ) | {"warnings": text_array(opened.warnings)}
         with watch("write"):
             write_anndata(adata, draft[table], overwrite=True)
     return Outcome(

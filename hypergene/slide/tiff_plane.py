@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hypergene.errors import SlideError
 from hypergene.slide.encoded_size import encoded_size
+from hypergene.slide.jpeg_tiles import SHRINKS, JpegTiles
 from hypergene.slide.reader import MAX_PIECE_BYTES
 
 #: A file that has lost more than this share of the tiles of its largest page is damaged.
@@ -44,6 +45,7 @@ class Plane:
     offsets: Sequence[int]
     counts: Sequence[int]
     _decode: Callable[..., tuple[Any, ...]]
+    _jpeg: JpegTiles | None = None
 
     @classmethod
     def of(cls, page: Any) -> Plane:
@@ -65,6 +67,7 @@ class Plane:
             offsets=page.dataoffsets,
             counts=page.databytecounts,
             _decode=partial(key.decode, **options),
+            _jpeg=JpegTiles.of(page) if key.is_tiled else None,
         )
 
     @property
@@ -76,6 +79,13 @@ class Plane:
     def down(self) -> int:
         """Tiles one below the other."""
         return -(-self.height // self.tile_height)
+
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """How many times smaller on each side its tiles can be decoded at less cost."""
+        if self._jpeg is None or self.tile_width % SHRINKS[-1] or self.tile_height % SHRINKS[-1]:
+            return (1,)
+        return SHRINKS
 
     @property
     def is_whole(self) -> bool:
@@ -106,8 +116,17 @@ class Plane:
         few = int(lost.sum())
         return (f"{few} of {lost.size} tiles lie beyond the end of the file.",) if few else ()
 
-    def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, index: int, shrink: int = 1) -> NDArray[np.uint8]:
         """Decode one tile, uint8 (tile height, tile width, samples).
+
+        Parameters
+        ----------
+        data
+            The tile as it lies in the file.
+        index
+            Its number.
+        shrink
+            One of :attr:`shrinks`, by which the sides are divided.
 
         Raises
         ------
@@ -117,6 +136,10 @@ class Plane:
         claimed = encoded_size(data)
         if claimed and (claimed[0] > self.tile_width or claimed[1] > self.tile_height):
             raise ValueError(f"a tile claims to be {claimed[0]} x {claimed[1]} px")
+        if self._jpeg is not None:
+            if claimed is None:
+                raise ValueError("a tile is not a JPEG")
+            return self._jpeg.decode(data, claimed, shrink)
         return np.asarray(self._decode(data, index)[0])[0]
 
 

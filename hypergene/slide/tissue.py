@@ -65,6 +65,7 @@ class TissueMask:
         diameter_um: float,
         mpp: Mpp,
         shape: Literal["circle", "square"] = "circle",
+        orientation_deg: float = 0.0,
     ) -> NDArray[np.float32]:
         """Find the share of each spot's area that lies on tissue.
 
@@ -80,6 +81,8 @@ class TissueMask:
             Resolution of the slide.
         shape
             Shape of the spots.
+        orientation_deg
+            By how much squares are turned, degrees, clockwise as one looks at the slide.
 
         Returns
         -------
@@ -94,6 +97,9 @@ class TissueMask:
         points = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
         if shape == "circle":
             points = points[np.hypot(*points.T) <= 0.5]
+        elif orientation_deg:
+            turned = (points[:, 0] + 1j * points[:, 1]) * np.exp(1j * np.radians(orientation_deg))
+            points = np.column_stack([turned.real, turned.imag])
         height, width = self.mask.shape
         result = np.empty(len(xy), np.float32)
         rows = max(1, 4_000_000 // len(points))
