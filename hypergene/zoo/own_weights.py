@@ -18,7 +18,7 @@ def about_weights(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``slides`` (names) and ``files`` (fingerprints) that the encoder learnt from, how
+        ``version``, ``slides`` (names), ``files`` (fingerprints) that the encoder learnt from, how
         and how long; empty for weights of others, and for a file that cannot be read: whoever reads
         the weights themselves says what is wrong with it.
     """
