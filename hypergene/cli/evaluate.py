@@ -72,6 +72,20 @@ def evaluate(
         str | None,
         option("--genes", help="Genes to draw (ERBB2,KRT8), or a file with one a line."),
     ] = None,
+    protocol: Annotated[
+        Literal["hest-bench", "triplex"] | None,
+        option(
+            "--protocol",
+            help="Score as published: for comparison with published figures, labelled as such.",
+        ),
+    ] = None,
+    genes_list: Annotated[
+        str | None,
+        option(
+            "--genes-list",
+            help="Score these genes only: a file with one a line, or her2st-rule.",
+        ),
+    ] = None,
     gene_sets: Annotated[
         Path | None, option("--gene-sets", help="A .gmt file of gene sets to score, too.")
     ] = None,
@@ -127,6 +141,8 @@ def evaluate(
         train=train,
         only=given.sample_names(only),
         genes=drawn,
+        protocol=protocol,
+        genes_list=genes_list,
         gene_sets=gene_sets,
         labels=labels,
         replicates=replicates,

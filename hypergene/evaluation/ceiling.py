@@ -19,6 +19,7 @@ def noise_ceiling(
     splits: int = 10,
     seed: int = 0,
     read: Callable[[npt.NDArray[np.float32]], npt.ArrayLike] | None = None,
+    normalise: Callable[[sparse.csr_matrix], sparse.csr_matrix] = log1p_cp10k,
 ) -> npt.NDArray[np.float64]:
     """Bound the Pearson correlation that a prediction can reach, gene by gene.
 
@@ -42,6 +43,8 @@ def noise_ceiling(
     read
         What is made of log1p CP10k (spots, genes asked for) before it is correlated, such as the
         mean over a spot's neighbours or over a set of genes; None = as it is.
+    normalise
+        Makes log values of counts, CSR (spots, all genes) of both.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def noise_ceiling(
     rng = np.random.default_rng(seed)
 
     def values(table: sparse.csr_matrix) -> npt.NDArray[np.floating]:
-        log = _log(table, columns)
+        log: npt.NDArray[np.float32] = normalise(table)[:, columns].toarray()
         return log if read is None else np.asarray(read(log))
 
     measured = values(whole)
@@ -81,8 +84,3 @@ def noise_ceiling(
     ceiling = np.sqrt(2 * r / (1 + r))
     ceiling[np.ptp(measured, axis=0) == 0] = np.nan
     return ceiling
-
-
-def _log(counts: sparse.csr_matrix, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    values: npt.NDArray[np.float32] = log1p_cp10k(counts)[:, columns].toarray()
-    return values

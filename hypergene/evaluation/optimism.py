@@ -7,8 +7,9 @@ from typing import Literal
 HeldOut = Literal["patient", "section", "trained on", "unknown"]
 """What of a scored sample was kept out of training: its patient, only itself, nothing; or nobody
 knows."""
-Picked = Literal["training", "test", "given"]
-"""Where a gene set comes from: the training samples, the very samples it is scored on, the user."""
+Picked = Literal["training", "test", "given", "listed"]
+"""Where a gene set comes from: the training samples, the very samples it is scored on, the user, a
+list that may have been made on any samples."""
 
 _HELD_OUT: dict[HeldOut, str] = {
     "patient": "",
@@ -17,6 +18,7 @@ _HELD_OUT: dict[HeldOut, str] = {
     "unknown": "unknown whether this patient was trained on",
 }
 TEST_PICKED = "OPTIMISTIC: test-picked genes"
+LISTED = "listed genes, which may have been picked on these samples"
 COARSE = "averages of neighbouring spots, not comparable with single spots"
 ORACLE = "oracle: reads the test counts"
 
@@ -40,5 +42,6 @@ def optimism(held_out: HeldOut, picked: Picked = "training", *more: str) -> str:
     *more
         Further sentences, such as :data:`ORACLE`.
     """
-    parts = [_HELD_OUT[held_out], TEST_PICKED if picked == "test" else "", *more]
+    where = {"test": TEST_PICKED, "listed": LISTED}.get(picked, "")
+    parts = [_HELD_OUT[held_out], where, *more]
     return "; ".join(part for part in parts if part)

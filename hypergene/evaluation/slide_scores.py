@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from hypergene.evaluation.ceiling import noise_ceiling
 from hypergene.evaluation.metrics import METRICS, SCALED, score_slide, summarise
 from hypergene.evaluation.moments import BlockMoments
 from hypergene.evaluation.optimism import HeldOut
+from hypergene.st.normalise import log1p_cp10k
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +49,12 @@ class MeasuredSlide:
         What of this sample was kept out of training.
     gene_sets
         Its own sets, name -> genes, where each fold chooses them on its training samples.
+    note
+        What must be said beside every figure of it, such as that a published protocol made `log`
+        (:mod:`hypergene.evaluation.protocols`).
+    normalise, kernel
+        What made `log` of `counts`: a function of counts over all genes, CSR of both; and a matrix
+        (n, n) that averages spots afterwards, None = single spots. The noise ceiling is of that.
     """
 
     name: str
@@ -59,6 +66,9 @@ class MeasuredSlide:
     columns: npt.NDArray[np.int64]
     held_out: HeldOut = "unknown"
     gene_sets: Mapping[str, Sequence[str]] | None = None
+    note: str = ""
+    normalise: Callable[[sparse.csr_matrix], sparse.csr_matrix] = log1p_cp10k
+    kernel: sparse.csr_matrix | None = None
 
     def __len__(self) -> int:
         """Return the number of spots."""
@@ -109,7 +119,7 @@ class SlideScores:
     slide, patient, held_out, spots, blocks
         Whose figures these are; spots scored; blocks of 1 mm that were resampled.
     own_held_out, note
-        Of the prediction.
+        Of the prediction; and what is said of the slide.
     by_gene
         Index gene: all metrics, ``pearson_low``, ``pearson_high`` (spot-block bootstrap; of genes
         in a set only), ceiling, pearson_over_ceiling, coverage.
@@ -142,7 +152,14 @@ class SlideScores:
 
 def ceilings(slide: MeasuredSlide, *, seed: int = 0) -> Floats:
     """Return the noise ceiling of a slide's genes, float64 (genes,)."""
-    return noise_ceiling(slide.counts, slide.columns, splits=CEILING_SPLITS, seed=seed)
+    return noise_ceiling(
+        slide.counts,
+        slide.columns,
+        splits=CEILING_SPLITS,
+        seed=seed,
+        normalise=slide.normalise,
+        read=None if slide.kernel is None else slide.kernel.__matmul__,
+    )
 
 
 def score_prediction(
@@ -214,7 +231,7 @@ def score_prediction(
         patient=slide.patient,
         held_out=slide.held_out,
         own_held_out=prediction.held_out or slide.held_out,
-        note=prediction.note,
+        note="; ".join(said for said in (slide.note, prediction.note) if said),
         spots=len(slide),
         blocks=weights.shape[1],
         by_gene=by_gene,

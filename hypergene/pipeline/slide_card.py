@@ -65,8 +65,9 @@ def slide_card(
     far = float((adata.obs["ood_score"] >= FAR).mean())
     if far > _CAUTION_SHARE:
         (refusals if far > _REFUSE_SHARE else cautions).append(
-            f"{far:.0%} of the spots look unlike nearly all {_AGAINST[against]} (ood_score at "
-            f"least {FAR:g}): do not trust them."
+            f"This slide looks unlike {_AGAINST[against]}: {far:.0%} of its spots do (ood_score at "
+            f"least {FAR:g}), where 1% would. That speaks of the slide, and not of which spots are "
+            "predicted worse."
         )
     if not slide.mpp.plausible:
         refusals.append(

@@ -40,6 +40,8 @@ class GeneMap:
         (n,) log1p CP10k.
     same_units
         Whether both may share one scale of colours.
+    label
+        What was observed is in.
     """
 
     sample: str
@@ -48,13 +50,15 @@ class GeneMap:
     observed: NDArray[np.floating]
     predicted: NDArray[np.floating]
     same_units: bool
+    label: str = "log1p CP10k"
 
 
-def draw_maps(maps: Sequence[GeneMap]) -> str:
+def draw_maps(maps: Sequence[GeneMap], mark: str = "") -> str:
     """Draw observed beside predicted expression, a row a gene of one sample; return an image tag.
 
     Both share the colours of the observed gene (its 1st to 99th percentile), so that a prediction
-    that is too flat looks flat; with other units each has its own, which the title says.
+    that is too flat looks flat; with other units each has its own, which the title says. `mark`,
+    what flatters them, stands over all.
     """
     figure = _figure(7.2, 3.1 * len(maps))
     grid = np.atleast_2d(figure.subplots(len(maps), 2))
@@ -73,10 +77,13 @@ def draw_maps(maps: Sequence[GeneMap]) -> str:
             axes.set_title(f"{one.gene}, {what}" + ("" if shared else " (own scale)"), fontsize=9)
             bar = figure.colorbar(points, ax=axes, shrink=0.85, pad=0.02)
             bar.ax.tick_params(labelsize=7)
-            label = "log1p CP10k" if shared else "prediction's units"
-            bar.set_label(label, fontsize=7)
+            label = one.label if shared else "prediction's units"
+            bar.set_label(textwrap.fill(label, 50), fontsize=7)
     samples = dict.fromkeys(one.sample for one in maps)
-    return _png(figure, f"Observed and predicted expression on {', '.join(samples)}")
+    title = f"Observed and predicted expression on {', '.join(samples)}"
+    if mark:
+        figure.suptitle(textwrap.fill(mark, 90), fontsize=9)
+    return _png(figure, title + (f" [{mark}]" if mark else ""))
 
 
 def draw_ceiling(genes: pd.DataFrame, title: str) -> str:

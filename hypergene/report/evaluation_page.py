@@ -36,8 +36,8 @@ def evaluation_page(
     Parameters
     ----------
     about
-        What was scored on what: method, samples (each with sample, patient, held_out, reason),
-        gene_sets, warnings, notes.
+        What was scored on what: method, protocol (truth, label), samples (each with sample,
+        patient, held_out, reason), gene_sets, warnings, notes.
     tables
         As :class:`hypergene.evaluation.FoldScores` names them; further ones are shown if there.
     maps
@@ -80,7 +80,7 @@ def evaluation_page(
                 {
                     "sample": sample,
                     "label": _label_of(own, sample),
-                    "figure": Markup(draw_maps(drawn[sample])),
+                    "figure": Markup(draw_maps(drawn[sample], _label_of(own, sample))),
                 }
                 for sample in shown
             ],
@@ -183,7 +183,7 @@ def _readable(scales: pd.DataFrame) -> dict[str, Any] | None:
     if scales.empty:
         return None
     once = scales.drop_duplicates(["held_out", "kind", "unit"])
-    counts = pd.crosstab([once["held_out"], once["kind"]], once["readable_at"])
+    counts = pd.crosstab([once["held_out"], once["optimistic"], once["kind"]], once["readable_at"])
     order = [name for name in ("spot", "1 ring", "2 rings", "none") if name in counts]
     table = counts[order].reset_index()
     at = once["readable_at"]

@@ -85,7 +85,7 @@ def test_a_slide_out_of_distribution_is_refused_on_stderr(
         about = predict(painted_slide, model=str(folder)).uns["hypergene"]
     assert about["card"]["verdict"] == "refuse"
     assert about["card"]["ood_share"] == 1
-    assert "do not trust them" in about["warnings"][0]
+    assert "This slide looks unlike" in about["warnings"][0]
     assert any("verdict refuse" in record.message for record in caplog.records)
 
 

@@ -20,6 +20,7 @@ def about(**more: Any) -> dict[str, Any]:
     return {
         "hypergene": "0",
         "method": "tool <1>",
+        "protocol": {"name": "hypergene", "truth": "log1p CP10k, never smoothed", "label": ""},
         "samples": [
             {"sample": "S&1", "patient": None, "held_out": "trained on", "reason": "It was."}
         ],
@@ -118,6 +119,17 @@ def test_what_flatters_stands_in_the_text_and_in_the_titles_of_figures(page: str
     assert page.count(TRAINED) >= 8
     labels = re.findall(r'aria-label="([^"]+)"', page)
     assert sum(TRAINED in label for label in labels) == 4
+    alts = re.findall(r'alt="([^"]+)"', page)
+    assert alts and all(TRAINED in alt for alt in alts)
+
+
+def test_a_published_protocol_stands_at_the_head_of_the_page() -> None:
+    label = "TRIPLEX: published protocol, not comparable"
+    said = {"name": "triplex", "truth": "averaged over neighbours", "label": label}
+    page = evaluation_page(about(protocol=said), tables(), [])
+    assert label in page.split("Read this first")[0]
+    assert "Truth: averaged over neighbours." in page
+    assert "never smoothed" not in page
 
 
 def test_names_are_escaped(page: str) -> None:

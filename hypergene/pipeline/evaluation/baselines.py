@@ -13,6 +13,7 @@ from scipy import sparse
 from hypergene.evaluation import MeasuredSlide, Prediction, RidgeControl, training_mean
 from hypergene.evaluation.handmade import handmade_features
 from hypergene.evaluation.optimism import ORACLE, HeldOut, worse
+from hypergene.evaluation.protocols import HestProbe
 from hypergene.evaluation.spatial_controls import library_size_oracle, smoothed
 from hypergene.features.cache import ArrayCache, array_fingerprint, file_fingerprint
 from hypergene.slide import read_tiles
@@ -70,24 +71,35 @@ class Baselines:
         Of the training slides.
     ridges
         Fitted ridges by name.
+    probe
+        The probe of HEST-Bench, on the encoder's features, else on the hand-made ones; None = it
+        is not asked for, or there are neither.
     """
 
     targets: tuple[NDArray[np.floating], ...]
     inputs: tuple[SlideInputs, ...]
     ridges: dict[str, RidgeControl]
+    probe: HestProbe | None = None
 
     @classmethod
     def fit(
-        cls, targets: Sequence[NDArray[np.floating]], inputs: Sequence[SlideInputs]
+        cls,
+        targets: Sequence[NDArray[np.floating]],
+        inputs: Sequence[SlideInputs],
+        *,
+        hest_probe: bool = False,
     ) -> Baselines:
         """Fit every control whose features all training slides have.
 
         Parameters
         ----------
         targets
-            One (spots, genes) array a slide, log1p CP10k, all of the same genes.
+            One (spots, genes) array a slide, log1p CP10k or as a published protocol has them, all
+            of the same genes.
         inputs
             Of the same slides.
+        hest_probe
+            Fit the probe of HEST-Bench, too.
         """
         ridges = {}
         for name, field, centred in (
@@ -99,7 +111,11 @@ class Baselines:
             features = [getattr(slide, field) for slide in inputs]
             if all(table is not None for table in features):
                 ridges[name] = RidgeControl.fit(features, targets, slide_centred=centred)
-        return cls(tuple(targets), tuple(inputs), ridges)
+        probe = None
+        probed = [_probed(slide) for slide in inputs]
+        if hest_probe and all(table is not None for table in probed):
+            probe = HestProbe.fit([table for table in probed if table is not None], targets)
+        return cls(tuple(targets), tuple(inputs), ridges, probe)
 
     def predict(
         self,
@@ -142,11 +158,23 @@ class Baselines:
                 found[name] = Prediction(mean, columns=columns)
                 if name == CENTRED:
                     found[SMOOTHED] = Prediction(smoothed(mean, slide.kernel), columns=columns)
+        of_encoder = {*_OF_ENCODER}
+        probed = _probed(slide)
+        if self.probe is not None and probed is not None:
+            mean = self.probe.predict(probed)[:, genes]
+            found[self.probe.name] = Prediction(mean, columns=columns)
+            if slide.features is not None:
+                of_encoder.add(self.probe.name)
         encoded = worse(held_out, encoder_held_out)
         return {
-            name: replace(one, held_out=encoded if name in _OF_ENCODER else held_out)
+            name: replace(one, held_out=encoded if name in of_encoder else held_out)
             for name, one in found.items()
         }
+
+
+def _probed(slide: SlideInputs) -> NDArray[np.floating] | None:
+    """Return the features that the probe of HEST-Bench reads."""
+    return slide.handmade if slide.features is None else slide.features
 
 
 def depth_only(slide: MeasuredSlide) -> dict[str, Prediction]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from hypergene.evaluation import Prediction
 from hypergene.evaluation.optimism import HeldOut
+from hypergene.evaluation.protocols import Protocol
 from hypergene.pipeline.evaluation.baselines import Baselines
-from hypergene.pipeline.evaluation.data import EvaluationData
+from hypergene.pipeline.evaluation.data import EvaluationData, pitch_px
 from hypergene.pipeline.evaluation.source import Scored, Source
 
 
@@ -50,7 +51,10 @@ class Fitted(NamedTuple):
 
 
 def fit_controls(
-    source: Source, data: EvaluationData, sets: Mapping[str, Sequence[str]]
+    source: Source,
+    data: EvaluationData,
+    sets: Mapping[str, Sequence[str]],
+    protocol: Protocol | None = None,
 ) -> Fitted | None:
     """Fit the controls on the training samples that have what the scored ones have.
 
@@ -62,6 +66,8 @@ def fit_controls(
         Samples.
     sets
         The gene sets, whose genes are all that is fitted.
+    protocol
+        Whose targets they are fitted to; None = log1p CP10k of single spots.
 
     Returns
     -------
@@ -81,9 +87,16 @@ def fit_controls(
     targets, inputs = [], []
     for name, at in columns.items():
         measured = data.measured[name]
-        targets.append(measured.expression(at[chosen]).dense())
+        expression = measured.expression(at[chosen])
+        if protocol is None:
+            targets.append(expression.dense())
+        else:
+            kernel = protocol.kernel(measured.xy_px, pitch_px(measured))
+            targets.append(protocol.targets(expression.counts(), expression.columns, kernel))
         inputs.append(source.inputs(measured))
-    return Fitted(Baselines.fit(targets, inputs), tuple(source.genes.index[chosen]))
+    probe = protocol is not None and protocol.name == "hest-bench"
+    baselines = Baselines.fit(targets, inputs, hest_probe=probe)
+    return Fitted(baselines, tuple(source.genes.index[chosen]))
 
 
 def _common(

@@ -16,6 +16,7 @@ from hypergene.evaluation import MeasuredSlide, Prediction
 from hypergene.evaluation.bootstrap import spot_blocks
 from hypergene.evaluation.calibration import flag_auroc
 from hypergene.evaluation.mixing import ilisi, silhouette, slide_identity
+from hypergene.evaluation.optimism import optimism
 from hypergene.evaluation.probe import probe_slides
 from hypergene.evaluation.retrieval import Distance, recall_at_k
 from hypergene.pipeline.evaluation.own import Embedded
@@ -130,8 +131,12 @@ class Mechanism:
         }
         if labels.slides:
             tables["probe"] = self._probe(labels.slides, seed)
-        held_out = "; ".join(sorted({slide.held_out for slide in self._slides}))
-        return {name: table.assign(samples_held_out=held_out) for name, table in tables.items()}
+        kinds = sorted({slide.held_out for slide in self._slides})
+        said = "; ".join(label for label in map(optimism, kinds) if label)
+        return {
+            name: table.assign(samples_held_out="; ".join(kinds), optimistic=said)
+            for name, table in tables.items()
+        }
 
     def _mixing(
         self, tangent: NDArray[np.float32], names: Sequence[str], labels: Labels, seed: int

@@ -8,7 +8,9 @@ from typing import Literal
 
 from hypergene.errors import DataError, UsageError
 from hypergene.evaluation.bootstrap import REPLICATES
+from hypergene.evaluation.protocols import PROTOCOLS, ProtocolName
 from hypergene.pipeline.evaluation.others import Units
+from hypergene.pipeline.evaluation.published import HER2ST_RULE
 from hypergene.pipeline.options import as_tuple
 
 
@@ -41,6 +43,11 @@ class EvaluateOptions:
         that hold none of them out are left out.
     genes
         Genes to draw as maps; None = the four most variable of the smallest gene set.
+    genes_list
+        Score these genes instead of the protocol's gene sets: a file with one gene a line, or
+        ``her2st-rule``, see :mod:`hypergene.pipeline.evaluation.published`.
+    protocol
+        Score by a published protocol, ``hest-bench`` or ``triplex``, whose figures are labelled.
     gene_sets
         A .gmt file: sets whose means are scored at each scale.
     labels
@@ -73,6 +80,8 @@ class EvaluateOptions:
     train: str | Path | None = None
     only: tuple[str, ...] = ()
     genes: tuple[str, ...] | None = None
+    genes_list: str | None = None
+    protocol: ProtocolName | None = None
     gene_sets: Path | None = None
     labels: Path | None = None
     replicates: int = REPLICATES
@@ -101,6 +110,7 @@ def check_options(options: EvaluateOptions) -> None:
     DataError
         There are no such predictions.
     """
+    _check_published(options)
     if options.cv is not None:
         _check_cv(options)
         return
@@ -145,6 +155,28 @@ def _check_cv(options: EvaluateOptions) -> None:
     if options.seeds < 1:
         raise UsageError("A fold needs at least one seed.", hint="Try --seeds 3.")
     _check_replicates(options)
+
+
+def _check_published(options: EvaluateOptions) -> None:
+    if options.protocol is not None and options.protocol not in PROTOCOLS:
+        raise UsageError(
+            f"There is no published protocol {options.protocol!r}.",
+            hint=f"Known are {', '.join(PROTOCOLS)}.",
+        )
+    for flag in ("gene_sets", "labels"):
+        if options.protocol is not None and getattr(options, flag) is not None:
+            said = f"--{flag.replace('_', '-')}"
+            raise UsageError(
+                f"A published protocol has no use for {said}.",
+                hint=f"Leave out {said} or --protocol: scales and embeddings are hypergene's own.",
+            )
+    listed = options.genes_list
+    if listed is not None and listed != HER2ST_RULE and not Path(listed).is_file():
+        raise UsageError(
+            f"There is no gene list {listed}.",
+            hint=f"Give a file with one gene a line, or {HER2ST_RULE} (the rule of the published "
+            "785 genes of HER2ST; the list itself cannot be derived from what is published).",
+        )
 
 
 def _check_replicates(options: EvaluateOptions) -> None:

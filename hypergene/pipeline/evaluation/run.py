@@ -16,23 +16,25 @@ from hypergene import __version__
 from hypergene.errors import DataError, UsageError
 from hypergene.evaluation import MeasuredSlide, Prediction, score_fold
 from hypergene.evaluation.bootstrap import FEW_PATIENTS
-from hypergene.evaluation.optimism import Picked
+from hypergene.evaluation.protocols import PROTOCOLS, Protocol
 from hypergene.evaluation.scales import ScaleScores, Units, scale_table, score_scales
 from hypergene.features.cache import ArrayCache
 from hypergene.features.device import pick_device
 from hypergene.pipeline.evaluation.baselines import depth_only
-from hypergene.pipeline.evaluation.data import read_data, sets_to_score
+from hypergene.pipeline.evaluation.data import read_data
 from hypergene.pipeline.evaluation.fitted import fit_controls
 from hypergene.pipeline.evaluation.held_out import Standing, standings
 from hypergene.pipeline.evaluation.mechanism import Labels, Mechanism
 from hypergene.pipeline.evaluation.options import EvaluateOptions
 from hypergene.pipeline.evaluation.others import Others
 from hypergene.pipeline.evaluation.own import OwnModel
+from hypergene.pipeline.evaluation.scored_genes import genes_to_score, picked_on
 from hypergene.pipeline.evaluation.source import OtherSource, OwnSource, Part, Source
 from hypergene.pipeline.evaluation.writing import (
     REPORT,
     SUMMARY,
     as_json,
+    readable_counts,
     write_tables,
     write_text,
 )
@@ -116,7 +118,7 @@ class EvaluationRun:
                 (slide for part in parts for slide in self._slides(part)),
                 {},
                 main=method,
-                picked=self.picked,
+                picked=picked_on(self.options),
                 replicates=self.options.replicates,
                 seed=self.options.seed,
             )
@@ -141,16 +143,21 @@ class EvaluationRun:
             self.scored[sample.sample] = sample, one
             (self.warnings if one.held_out == "trained on" else self.notes).append(one.reason)
         self.trained |= {*source.trained_on, *(sample.sample for sample in data.train)}
-        sets, notes = sets_to_score(data, source.genes)
-        self.notes += [f"Genes: {note}" for note in notes]
-        self._say_sets(part.fold, sets)
+        sets, notes, warnings = genes_to_score(data, source.genes, self.options, part.fold)
+        self.notes += notes
+        self.warnings += warnings
+        self.set_sizes[part.fold] = {name: len(genes) for name, genes in sets.items()}
         drawn = self._genes_to_draw(source.genes, sets)
-        fitted = fit_controls(source, data, sets)
+        protocol = self.protocol
+        fitted = fit_controls(source, data, sets, protocol)
         if fitted is None:
             self.notes.append(
                 "No control is fitted (ridge, training mean): no training samples are given."
             )
-        mechanism = None if source.distance is None else Mechanism(source.distance)
+        # Embeddings and scales are this package's own, and no published protocol has them.
+        mechanism = None
+        if source.distance is not None and protocol is None:
+            mechanism = Mechanism(source.distance)
 
         for sample in tqdm(data.scored, desc=part.fold or "evaluate", unit="sample", disable=None):
             one_scored = source.scored(
@@ -160,8 +167,12 @@ class EvaluationRun:
             )
             self.notes += one_scored.notes
             self.warnings += one_scored.warnings
-            slide, prediction = one_scored.slide, one_scored.predictions[source.name]
-            methods = dict(one_scored.predictions)
+            slide, methods = one_scored.slide, dict(one_scored.predictions)
+            if protocol is not None:
+                methods = protocol.predictions(methods)
+                methods |= protocol.oracles(slide, one_scored.pitch_um)
+                slide = protocol.slide(slide, one_scored.pitch_um)
+            prediction = methods[source.name]
             if fitted is None:
                 methods |= depth_only(slide)
             else:
@@ -170,7 +181,8 @@ class EvaluationRun:
             if not is_again:
                 # Modules are numbered anew in every fold.
                 units = () if part.fold else one_scored.units
-                self._scale(slide, prediction, one_scored.pitch_um, units, sets)
+                if protocol is None:
+                    self._scale(slide, prediction, one_scored.pitch_um, units, sets)
                 self._draw(slide, prediction, drawn)
             if mechanism is not None and one_scored.embedded is not None:
                 mechanism.add(slide, one_scored.spots, one_scored.embedded, prediction)
@@ -221,24 +233,6 @@ class EvaluationRun:
             self.notes.append(f"Not scored, since they have no image: {names}.")
         return with_slide
 
-    @property
-    def picked(self) -> Picked:
-        """Where gene sets come from: training samples, if any are given."""
-        return "test" if self.options.train is None and self.options.cv is None else "training"
-
-    def _say_sets(self, fold: str, sets: Mapping[str, Sequence[str]]) -> None:
-        sizes = ", ".join(f"{name}: {len(genes):,} genes" for name, genes in sets.items())
-        test_picked = self.picked == "test"
-        where = "the scored samples themselves" if test_picked else "the training samples"
-        of_fold = f" of {fold}" if fold else ""
-        self.notes.append(f"Gene sets{of_fold} chosen on {where}: {sizes}.")
-        self.set_sizes[fold] = {name: len(genes) for name, genes in sets.items()}
-        if test_picked:
-            self.warnings.append(
-                "Gene sets were picked on the scored samples, which is optimistic; --train names "
-                "the samples to choose them, and to fit the controls, on."
-            )
-
     def _say_patients(self, scored: Sequence[Sample]) -> None:
         patients = {sample.patient for sample in scored}
         if None in patients:
@@ -267,6 +261,22 @@ class EvaluationRun:
                     f"{sample}: {above:.0%} of its genes are predicted better than their noise "
                     "ceiling allows, so the prediction has very likely seen these counts."
                 )
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """The published protocol that is asked for."""
+        return None if self.options.protocol is None else PROTOCOLS[self.options.protocol]
+
+    def _protocol_words(self) -> dict[str, str]:
+        """Say what predictions are compared with, and what stands beside every figure of it."""
+        if self.protocol is None:
+            truth = "log1p of counts per 10,000 over all genes measured, never smoothed"
+            return {"name": "hypergene", "truth": truth, "label": ""}
+        return {
+            "name": self.protocol.name,
+            "truth": self.protocol.truth,
+            "label": self.protocol.label,
+        }
 
     def _genes_to_draw(
         self, predicted: pd.DataFrame, sets: Mapping[str, Sequence[str]]
@@ -321,6 +331,7 @@ class EvaluationRun:
                 observed=slide.log[:, place[gene]].copy(),
                 predicted=mean[:, place[gene]].copy(),
                 same_units=prediction.scaled,
+                label=self.protocol.truth if self.protocol else "log1p CP10k",
             )
             for gene in genes
             if gene in place
@@ -336,6 +347,7 @@ class EvaluationRun:
             "hypergene": __version__,
             "scored": source,
             "method": method,
+            "protocol": self._protocol_words(),
             "samples": [
                 {
                     "sample": name,
@@ -347,7 +359,7 @@ class EvaluationRun:
             ],
             "trained_on": sorted(self.trained),
             "gene_sets": {
-                "picked_on": self.picked,
+                "picked_on": picked_on(self.options),
                 # By fold, where there are folds.
                 "genes": sizes.get("", sizes),
             },
@@ -366,17 +378,7 @@ class EvaluationRun:
         }
         seconds = {stage: round(value, 2) for stage, value in self.watch.seconds.items()}
         machines = about | short | {"tables": written, "seconds": seconds}
-        machines["readable"] = _readable(tables["scales"])
+        machines["readable"] = readable_counts(tables["scales"])
         # Last, since it says that the evaluation is whole.
         write_text(self.out / SUMMARY, as_json(machines))
         return self.out / REPORT
-
-
-def _readable(scales: pd.DataFrame) -> list[dict[str, Any]]:
-    """Count units by the finest scale at which they may be read."""
-    if scales.empty:
-        return []
-    once = scales.drop_duplicates(["held_out", "kind", "unit"])
-    counts = once.groupby(["held_out", "kind", "readable_at"], sort=False).size()
-    rows: list[dict[str, Any]] = counts.rename("units").reset_index().to_dict(orient="records")
-    return rows

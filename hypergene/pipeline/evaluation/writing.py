@@ -77,3 +77,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def readable_counts(scales: pd.DataFrame) -> list[dict[str, Any]]:
+    """Count units by the finest scale at which they may be read."""
+    if scales.empty:
+        return []
+    once = scales.drop_duplicates(["held_out", "kind", "unit"])
+    counts = once.groupby(["held_out", "kind", "readable_at"], sort=False).size()
+    rows: list[dict[str, Any]] = counts.rename("units").reset_index().to_dict(orient="records")
+    return rows

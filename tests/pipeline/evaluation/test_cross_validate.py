@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,40 @@ def test_expression_of_the_held_out_changes_no_weight_and_no_prediction_of_its_f
         scored.append(pd.read_csv(out / "genes.csv")["pearson"])
     assert len(said) == 4 and said[:2] == said[2:]
     assert not scored[0].equals(scored[1]), "the scores are those of the new truth"
+
+
+def test_the_same_seeds_give_the_same_figures_twice(
+    tiny_cohort: Any, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "evaluation_page", lambda *_: "")
+    monkeypatch.setattr(finetune_module, "draw_hierarchy", lambda *_: None)
+    options = FAST | {"seeds": 1, "only": "B1", "set": "train.epochs=1"}
+    found = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        evaluate(tiny_cohort.sheet, out, cv="patient", recipe=tiny_recipe, **options)
+        summary = json.loads((out / "summary.json").read_text())
+        found.append({k: v for k, v in summary.items() if k not in ("seconds", "arguments")})
+    assert found[0]["summary"] and found[0] == found[1]
+
+
+def test_sections_left_out_are_slide_level_in_every_table_and_figure(
+    tiny_cohort: Any, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune_module, "draw_hierarchy", lambda *_: None)
+    options = FAST | {"seeds": 1, "only": "A1", "set": "train.epochs=1", "genes": "ERBB2"}
+    evaluate(tiny_cohort.sheet, tmp_path, cv="section", recipe=tiny_recipe, **options)
+    tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
+    assert {"summary", "slides", "scales", "seeds", "retrieval", "mixing", "flags"} <= set(tables)
+    for name, table in tables.items():
+        assert table["optimistic"].str.contains("OPTIMISTIC: slide-level").all(), name
+    page = (tmp_path / "report.html").read_text()
+    figures = re.findall(r'(?:aria-label|alt)="([^"]+)"', page)
+    assert len(figures) >= 5
+    assert all("OPTIMISTIC: slide-level" in figure for figure in figures)
+    body = page.split("<h2>What was scored</h2>")[1].split("</table>")[1:-1]
+    assert len(body) >= 8
+    assert all("slide-level" in table for table in body)
 
 
 def test_embeddings_of_two_models_are_never_joined(done: Any) -> None:
