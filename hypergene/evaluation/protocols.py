@@ -24,7 +24,6 @@ from hypergene.evaluation.slide_scores import MeasuredSlide, Prediction
 from hypergene.st.normalise import log1p_cp10k
 
 ProtocolName = Literal["hest-bench", "triplex"]
-Counts = sparse.csr_matrix
 
 NEIGHBOURS_MEAN = "mean of the neighbours' truth (oracle)"
 _NOT_OURS = "published protocol, not comparable with hypergene's"
@@ -34,7 +33,7 @@ _WINDOW_PITCH = 1.57
 _PROBE_COMPONENTS = 256
 
 
-def log1p_counts(counts: Counts) -> Counts:
+def log1p_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Return ln(1 + counts) without library normalisation, float32 CSR (n, all genes)."""
     return sparse.csr_matrix(counts, dtype=np.float32).log1p()
 
@@ -60,15 +59,18 @@ class Protocol:
     name: ProtocolName
     truth: str
     label: str
-    normalise: Callable[[Counts], Counts]
+    normalise: Callable[[sparse.csr_matrix], sparse.csr_matrix]
     window_pitch: float = 0.0
 
-    def kernel(self, xy: npt.ArrayLike, pitch: float) -> Counts | None:
+    def kernel(self, xy: npt.ArrayLike, pitch: float) -> sparse.csr_matrix | None:
         """Return what averages spots at `xy` (n, 2), in the units of `pitch`; None = nothing."""
         return around(xy, self.window_pitch * pitch) if self.window_pitch else None
 
     def targets(
-        self, counts: Counts, columns: npt.NDArray[np.int64], kernel: Counts | None
+        self,
+        counts: sparse.csr_matrix,
+        columns: npt.NDArray[np.int64],
+        kernel: sparse.csr_matrix | None,
     ) -> npt.NDArray[np.float32]:
         """Return what is to be predicted, float32 (n, genes).
 
