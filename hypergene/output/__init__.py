@@ -4,8 +4,15 @@ Nothing appears under its final name before it is whole (:func:`atomic_path`).
 """
 
 from hypergene.output.anndata_file import read_anndata, write_anndata
-from hypergene.output.atomic import atomic_path
+from hypergene.output.atomic import atomic_path, remove_leftovers
 from hypergene.output.geojson import write_geojson
 from hypergene.output.spatial import spatial_uns
 
-__all__ = ["atomic_path", "read_anndata", "spatial_uns", "write_anndata", "write_geojson"]
+__all__ = [
+    "atomic_path",
+    "read_anndata",
+    "remove_leftovers",
+    "spatial_uns",
+    "write_anndata",
+    "write_geojson",
+]
