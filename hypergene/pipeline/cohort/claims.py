@@ -157,28 +157,31 @@ class Claims:
         Raises
         ------
         OutputError
-            It cannot be written down; the claim is dropped.
+            It cannot be written down. The lock is left as a sign that the output is ours.
         """
-        try:
-            if not claim.lock.is_held():
-                _log.warning("%s: another process took it over meanwhile", claim.job.name)
-                return False
-            done = outcome.error is None
-            files, size_bytes = measure(claim.job.target) if done else (0, 0)
-            record = Record(
-                state="done" if done else "failed",
-                inputs=claim.inputs,
-                outcome=outcome.as_dict(),
-                files=files,
-                size_bytes=size_bytes,
-                host=claim.lock.owner.host,
-                started=claim.started,
-                ended=now(),
-            )
-            write_record(claim.job, record)
-            return True
-        finally:
+        if not claim.lock.is_held():
+            _log.warning("%s: another process took it over meanwhile", claim.job.name)
             self.heart.release(claim.lock)
+            return False
+        done = outcome.error is None
+        files, size_bytes = measure(claim.job.target) if done else (0, 0)
+        record = Record(
+            state="done" if done else "failed",
+            inputs=claim.inputs,
+            outcome=outcome.as_dict(),
+            files=files,
+            size_bytes=size_bytes,
+            host=claim.lock.owner.host,
+            started=claim.started,
+            ended=now(),
+        )
+        try:
+            write_record(claim.job, record)
+        except OutputError:
+            self.heart.abandon(claim.lock)
+            raise
+        self.heart.release(claim.lock)
+        return True
 
     def drop(self, claim: Claim) -> None:
         """Let go of a slide whose worker has been ended, and remove what it left."""

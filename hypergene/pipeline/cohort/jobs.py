@@ -142,10 +142,10 @@ def _of_line(table: Table, row: int, out: Path, options: PredictOptions) -> Job 
     folder = table.path.parent
     slide = folder / cells["slide"]
     name = cells.get("sample", slide.stem)
-    if name in (".", "..") or any(mark in name for mark in "/\\"):
+    if name.startswith(".") or any(mark in name for mark in "/\\"):
         raise DataError(
             f"{table.path}, line {line}: {name!r} cannot name an output.",
-            hint="Use a name without slashes, such as B4.",
+            hint="Use a name without slashes or a dot in front, such as B4.",
         )
     if "mpp" in cells:
         options = replace(options, mpp=_mpp(cells["mpp"], table.path, line))

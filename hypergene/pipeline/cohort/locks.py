@@ -37,6 +37,9 @@ SILENCE_S = 180.0
 Network file systems may show a change a minute late.
 """
 
+_HELD: set[str] = set()
+"""Tokens of the locks that this process holds: an earlier run in it may have left others behind."""
+
 _UNSEEN: tuple[Any, float, int] = (None, 0.0, -1)
 
 
@@ -87,8 +90,12 @@ class Owner:
 
     @property
     def is_dead(self) -> bool:
-        """Whether this is surely a process of this machine that lives no more."""
-        return bool(self.machine) and self.machine == _machine() and _born(self.pid) != self.born
+        """Whether this is surely a process of this machine that holds it no more."""
+        if not self.machine or self.machine != _machine():
+            return False
+        if _born(self.pid) != self.born:
+            return True
+        return self.pid == os.getpid() and self.token not in _HELD
 
     def __str__(self) -> str:
         """Return the process and its machine as a person would say it."""
@@ -122,6 +129,11 @@ class Lock:
         if there is not None and there.token == self.owner.token:
             with suppress(OSError):
                 self.path.unlink()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Hold it no more, but leave it for others to find: what it was taken for is not done."""
+        _HELD.discard(self.owner.token)
 
 
 @dataclass
@@ -172,6 +184,7 @@ class LockFolder:
         path = self.folder / f"{name}.{generation}.lock"
         if not _create(path, json.dumps(asdict(owner))):
             return None
+        _HELD.add(owner.token)
         if _highest(self.folder, name) != path:  # somebody followed the owner before us
             Lock(path, owner).release()
             return None
@@ -232,6 +245,11 @@ class Heart:
         self._locks = self._locks - {lock}
         lock.release()
 
+    def abandon(self, lock: Lock) -> None:
+        """Give a lock no more signs of life, see :meth:`Lock.abandon`."""
+        self._locks = self._locks - {lock}
+        lock.abandon()
+
     def close(self) -> None:
         """Stop, and let go of what is still held."""
         self._stop.set()
@@ -283,6 +301,8 @@ def _all(folder: Path, name: str) -> Iterable[Path]:
     prefix = f"{name}."
     try:
         names = os.listdir(folder)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be read ({error.strerror or error}).", hint="Check its permissions."
