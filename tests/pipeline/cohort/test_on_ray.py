@@ -28,7 +28,7 @@ def test_without_ray_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("cpus", "gpus", "expected"),
-    [(2, 0.0, 9), (2, 1.0, 4), (2, 0.5, 6), (2, 2.0, 2), (16, 1.0, 0)],
+    [(2, 0.0, 9), (2, 1.0, 5), (2, 0.5, 6), (2, 2.0, 2), (16, 1.0, 0)],
 )
 def test_workers_are_as_many_as_the_machines_hold(cpus: int, gpus: float, expected: int) -> None:
     nodes = [
