@@ -16,8 +16,8 @@ from hypergene.pipeline.outcome import Outcome
 
 FOLDER = ".hypergene"
 
-_SAME_ANSWER = frozenset({"device", "batch_size", "workers", "overwrite"})
-"""Options that do not change what is predicted; any other makes another prediction."""
+_SAME_ANSWER = frozenset({"device", "compile", "batch_size", "workers", "overwrite"})
+"""Options that do not change what is predicted, but for rounding; any other does."""
 
 Inputs = Mapping[str, Any]
 

@@ -211,12 +211,17 @@ def _crew(cohort: CohortOptions, options: PredictOptions, slides: int) -> Crew:
             cohort.processes,
             address=cohort.address,
             gpus=cohort.gpus_per_worker,
-            cpus=max(1, options.workers),
+            cpus=_threads(options.workers),
             device=options.device,
         )
     gpus = torch.cuda.device_count() if options.device in ("auto", "cuda") else 0
     devices = [f"cuda:{number}" for number in range(gpus)]
     return LocalCrew(min(cohort.processes or max(1, gpus), slides), devices)
+
+
+def _threads(workers: int | str) -> int:
+    """Return the CPUs of a worker on Ray: its threads that read tiles, or 2 if it may choose."""
+    return max(1, workers) if isinstance(workers, int) else 2
 
 
 @contextmanager

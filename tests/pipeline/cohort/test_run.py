@@ -19,13 +19,13 @@ from tiny.crew import PretendedCrew
 
 from hypergene.cli import main
 from hypergene.errors import OutputError, StorageError, UsageError
-from hypergene.pipeline import predict as predict_job
+from hypergene.output import atomic
 from hypergene.pipeline.cohort import CohortOptions, predict_cohort, run
 from hypergene.pipeline.cohort.local import LocalCrew
 from hypergene.pipeline.cohort.work import Event, work
 from hypergene.pipeline.outcome import Outcome
 from hypergene.pipeline.painted import paint_slide
-from hypergene.pipeline.predict import PredictOptions
+from hypergene.pipeline.predict import PredictOptions, predict_to_file
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_outputs_are_those_of_slides_done_one_by_one(
     finished: Finished, slides: Path, options: PredictOptions, tmp_path: Path
 ) -> None:
     for slide in sorted(slides.iterdir()):
-        predict_job.predict_to_file(slide, tmp_path, options)
+        predict_to_file(slide, tmp_path, options)
     alone, together = contents(tmp_path), contents(finished.out)
     assert len(alone) == 3
     assert all(len(arrays) > 20 for arrays in alone.values())
@@ -294,15 +294,14 @@ def test_a_disk_that_fills_up_is_said_where_none_can_be_mounted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = predict_job.write_anndata
+    move = atomic._move_into_place
 
-    def fill(adata: Any, path: Path, **how: Any) -> None:
-        if ".s1." in path.name:
-            path.mkdir()
+    def fill(draft: Path, final: Path) -> None:
+        if final.name == "s1.zarr":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(adata, path, **how)
+        move(draft, final)
 
-    monkeypatch.setattr(predict_job, "write_anndata", fill)
+    monkeypatch.setattr(atomic, "_move_into_place", fill)
     with pytest.raises(StorageError, match=r"s1.zarr cannot be written \(No space left"):
         predict_cohort([slides], tmp_path, options)
     assert sorted(contents(tmp_path)) == ["s0.zarr"]
