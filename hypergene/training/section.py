@@ -20,6 +20,7 @@ from hypergene.features.encode import encode_spots, encode_tiles
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, find_tissue, read_tiles
+from hypergene.slide.spectrum import tissue_spectrum
 from hypergene.slide.stain import stain_vectors
 from hypergene.spots import Layout, Nearest, Spots, rings
 from hypergene.st import check_inside, open_image
@@ -123,6 +124,9 @@ class Section:
     stains
         (2, 3) float64, the slide's dyes, see :func:`hypergene.slide.stain.stain_vectors`; None
         where there is too little tissue.
+    spectrum
+        (BANDS,) float64, the slide's fine structure, see
+        :func:`hypergene.slide.spectrum.tissue_spectrum`; None likewise.
     """
 
     name: str
@@ -136,6 +140,7 @@ class Section:
     images: SectionTiles | SectionFeatures
     nearest: Nearest | None = None
     stains: NDArray[np.float64] | None = None
+    spectrum: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of measured spots."""
@@ -198,7 +203,7 @@ def prepare_section(
         check_inside(spots, slide.dimensions, sample.data)
         tissue = find_tissue(slide)
         context = context_spots(slide, tissue, config)
-        stains = stain_vectors(slide, tissue)
+        stains, spectrum = stain_vectors(slide, tissue), tissue_spectrum(slide, tissue)
         images: SectionTiles | SectionFeatures
         if frozen is None:
             images = _tiles(cache, slide, spots, context, config.encoder, workers)
@@ -224,6 +229,7 @@ def prepare_section(
         images=images,
         nearest=seen.nearest,
         stains=stains,
+        spectrum=spectrum,
     )
 
 

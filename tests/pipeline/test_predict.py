@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from PIL import Image
@@ -511,6 +512,33 @@ def test_the_model_is_loaded_once_for_all_slides_and_again_when_it_changed(
     assert len(loads) == 2
     revisions = [adata.uns["hypergene"]["model"]["revision"] for adata in (first, second)]
     assert revisions == ["1", "2"]
+
+
+def test_reliability_at_coarser_scales_travels_too(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_model)
+    kept = model.add_held_out(
+        HeldOutConfig(
+            interval="spot-block", units=9, calibration="none", scales=("1 ring", "2 rings")
+        )
+    )
+    assert kept.coarse is not None and kept.modules_at is not None
+    model.ceiling_pcc.fill_(0.9)
+    kept.low.fill_(0.0)
+    for name, values in (("pearson", [0.5, 0.6]), ("low", [0.0, 0.4]), ("ceiling", [0.9, 0.9])):
+        getattr(kept.coarse, name).copy_(torch.tensor(values)[:, None])
+    kept.low[0], model.heldout_pcc[0] = 0.4, 0.6
+    kept.coarse.low[0, 1], kept.coarse.low[1, 2] = 0.35, 0.05
+    folder = tmp_path / "scales"
+    folder.mkdir()
+    write_model(folder, model, "# scales\n")
+    genes = read_config(tiny_model).genes
+    told = predict(painted_slide, model=str(folder), genes=genes[:4]).var
+    assert told["readable_at"].tolist() == ["spot", "1 ring", "none", "2 rings"]
+    assert told["heldout_pcc_1_ring"].tolist() == pytest.approx([0.5] * 4)
+    assert told["heldout_low_2_rings"].tolist() == pytest.approx([0.4, 0.4, 0.05, 0.4])
+    assert {"heldout_high_1_ring", "ceiling_pcc_2_rings"} <= set(told)
 
 
 def test_reliability_travels_from_the_model_folder_to_every_prediction(
