@@ -127,7 +127,7 @@ def remove_leftovers(final: Path, *, dead: Collection[int] | None = ()) -> None:
         if found is None or found["name"] != _name_in_drafts(final):
             continue
         pid = int(found["pid"])
-        if dead is not None and pid not in dead and _is_alive(pid):
+        if dead is not None and pid not in dead and is_alive(pid):
             continue
         if found["kind"] == "old" and not os.path.lexists(final):
             with suppress(OSError):
@@ -147,7 +147,8 @@ def _name_in_drafts(final: Path) -> str:
     return f"{final.name[: _LONGEST - 9]}~{digest[:8]}"
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number lives on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

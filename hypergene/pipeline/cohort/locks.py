@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hypergene.errors import OutputError
-from hypergene.output.atomic import unwritable
+from hypergene.output.atomic import is_alive, unwritable
 
 BEAT_S = 15.0
 """Seconds between two signs of life of a lock."""
@@ -36,6 +36,8 @@ SILENCE_S = 180.0
 
 Network file systems may show a change a minute late.
 """
+
+_PROC = Path("/proc/self/stat")
 
 _HELD: set[str] = set()
 """Tokens of the locks that this process holds: an earlier run in it may have left others behind."""
@@ -321,12 +323,14 @@ def _machine() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
+    except OSError:  # not Linux: no namespaces either
+        return platform.node()
 
 
 def _born(pid: int) -> str:
-    """Return when a process started, in ticks since boot; "" if it lives no more."""
+    """Return when a process started, in ticks since boot, if known; "" if it lives no more."""
+    if not _PROC.exists():
+        return "unknown" if is_alive(pid) else ""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

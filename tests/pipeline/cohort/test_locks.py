@@ -175,3 +175,14 @@ def test_of_several_that_find_the_same_dead_locks_each_goes_to_one(tmp_path: Pat
         process.join()
     assert sorted(taken) == sorted(names)
     assert got.empty()
+
+
+def test_where_the_system_tells_little_a_dead_process_is_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = dead_owner()
+    monkeypatch.setattr("hypergene.pipeline.cohort.locks._PROC", tmp_path / "none")
+    leave(tmp_path, replace(dead, born="unknown"))
+    assert LockFolder(tmp_path).take("a") is not None
+    leave(tmp_path, replace(Owner.this_process(), pid=os.getppid()), "b.1.lock")
+    assert LockFolder(tmp_path).take("b") is None
