@@ -74,8 +74,8 @@ class EncoderConfig(Strict):
     arguments: Arguments = Field(
         default_factory=dict, description="keyword arguments of the timm constructor"
     )
-    pretrained: bool = Field(False, description="training started from published weights")
-    source: str = Field("", description="where those came from: repository and commit, or file")
+    pretrained: bool = Field(False, description="training started from weights, not from random")
+    source: str = Field("", description="of those: repository and commit, file, or slides seen")
     licence: str = Field("", description="of those weights, as far as it is known")
     embedding: Embedding = "pooled"
     tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")

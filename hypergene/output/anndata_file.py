@@ -16,6 +16,7 @@ from hypergene.output.atomic import atomic_path
 # anndata and zarr take a second to import; callers of atomic_path alone need neither.
 if TYPE_CHECKING:
     import pandas as pd
+    import zarr
     from _typeshed import ReadableBuffer as Buffer
     from anndata import AnnData
 
@@ -116,12 +117,25 @@ def read_anndata(path: Path) -> AnnData:
 
 def _write_zarr(adata: AnnData, path: Path) -> None:
     import zarr
-    from anndata.experimental import write_dispatched
 
     group = zarr.open_group(path, mode="w", zarr_format=ZARR_FORMAT)
+    write_element(group, "/", adata)
+    consolidate(group)
+
+
+def write_element(group: zarr.Group, key: str, element: Any) -> None:
+    """Write one element of an AnnData into an open store, as :func:`write_anndata` would."""
+    from anndata.experimental import write_dispatched
+
     # anndata 0.13 would otherwise gather up to a gigabyte in one shard before writing it.
     options = {"shards": None}
-    write_dispatched(group, "/", adata, callback=_write_element, dataset_kwargs=options)
+    write_dispatched(group, key, element, callback=_write_element, dataset_kwargs=options)
+
+
+def consolidate(group: zarr.Group) -> None:
+    """Gather the metadata of a whole store in one place, the last step of writing it."""
+    import zarr
+
     with warnings.catch_warnings():
         # Every reader we support knows consolidated metadata, and others pass over it; it is only
         # formally outside the Zarr 3 specification (zarr-developers/zarr-specs#373).

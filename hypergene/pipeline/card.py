@@ -76,7 +76,7 @@ def _summary(model: HyperGene) -> str:
     widths = " and ".join(f"{um:g} µm" for um in encoder.tile_um)
     pretrained = "trained from scratch"
     if encoder.pretrained:
-        pretrained = f"started from published weights ({encoder.source or encoder.name})"
+        pretrained = f"started from the weights of {encoder.source or encoder.name}"
     rows = {
         "tissue": config.provenance.tissue,
         "genes": f"{len(config.genes):,}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +29,16 @@ from hypergene.output import atomic_path, write_anndata
 from hypergene.pipeline.gene_table import calibration_of, gene_table
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.outcome import Outcome, Stopwatch
-from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
+from hypergene.pipeline.placement import (
+    SpotsOnTissue,
+    place_spots,
+    slide_images,
+    spot_quality,
+    spot_table,
+)
 from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.pipeline.slide_card import sentence, slide_card
+from hypergene.report.quality_map import save_quality_map
 from hypergene.slide import Slide, open_slide
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.st import UNITS
@@ -50,18 +58,26 @@ class PredictOptions:
     model
         Name or folder of a model, or ``hf-hub:org/name``.
     layout
-        ``"visium"``, ``"st"`` or ``"grid"``; None = the lattice the model was trained on.
+        A name that :func:`hypergene.spots.layout_named` knows; None = the lattice the model was
+        trained on.
     diameter_um, pitch_um
         Spot diameter (or side of a square) and centre-to-centre distance in µm; None = the
         layout's own.
+    orientation_deg
+        By how much the lattice is turned about its centre, degrees, clockwise.
+    offset_um
+        (x, y) where the lattice starts, µm from the slide's top left corner; None = centred.
     coords
         A file of spot centres instead of a lattice.
     mpp
         Microns per pixel of level 0, over the slide's own word.
     tissue
-        ``"auto"``, ``"none"`` or the path of a mask image.
+        ``"auto"``, ``"none"``, the name of a plugin, or a mask as a picture or GeoJSON.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
+    qc
+        Measure focus, pen, saturation and brightness of the spots, into ``obs``;
+        :func:`predict_to_file` also draws them in ``<stem>.qc.png``.
     genes
         Symbols to predict; None = all the model knows.
     format
@@ -82,10 +98,13 @@ class PredictOptions:
     layout: str | None = None
     diameter_um: float | None = None
     pitch_um: float | None = None
+    orientation_deg: float = 0.0
+    offset_um: tuple[float, float] | None = None
     coords: Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
+    qc: bool = False
     genes: tuple[str, ...] | None = None
     format: Literal["zarr", "h5ad"] = "zarr"
     device: str = "auto"
@@ -118,7 +137,8 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
         n spots × genes. ``X``: float32, predicted natural log1p of counts per 10,000;
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
         array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
-        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood;
+        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood; with ``qc``
+        focus, pen, saturation and brightness (:class:`hypergene.slide.SpotQuality`);
         ``var``: heldout_pcc, ceiling_pcc, reliable, and with a model that has their intervals:
         heldout_low, heldout_high, coverage_80, reliability; ``obsm``: spatial (x, y) in level-0 px
         and X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
@@ -149,9 +169,9 @@ def predict_to_file(
     *,
     name: str | None = None,
 ) -> Outcome:
-    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``).
+    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``), with ``qc`` also ``<stem>.qc.png``.
 
-    The file appears under its name when it is whole, or not at all.
+    The files appear under their names when they are whole, or not at all.
 
     Parameters
     ----------
@@ -175,10 +195,17 @@ def predict_to_file(
     watch = Stopwatch()
     with watch("open"):
         opened = open_slide(slide, mpp=options.mpp)
-    with opened, atomic_path(target, overwrite=options.overwrite) as draft:
+    maps = folder / f"{name or slide.stem}.qc.png"
+    with (
+        opened,
+        atomic_path(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
+        atomic_path(target, overwrite=options.overwrite) as draft,
+    ):
         adata, warnings = _predict(opened, options, watch)
         with watch("write"):
             write_anndata(adata, draft, format=options.format, overwrite=True)
+            if drawn is not None:
+                save_quality_map(adata, drawn)
     return Outcome(
         slide=slide,
         output=target,
@@ -203,12 +230,17 @@ def _predict(slide: Slide, options: PredictOptions, watch: Stopwatch) -> tuple[A
             coords=options.coords,
             tissue=options.tissue,
             min_tissue=options.min_tissue,
+            offset_um=options.offset_um,
         )
         around = context_spots(slide, placed.mask, model.config)
     log.info("%s: %s spots", slide.path.name, f"{len(placed.spots):,}")
     encoded = _encode(slide, model, placed.spots, around, options, device, watch)
     with watch("predict"):
         adata = _read_out(model, placed, encoded, genes, options, device)
+    if options.qc:
+        with watch("quality"):
+            quality = spot_quality(slide, placed.spots, workers=options.workers)
+        adata.obs = adata.obs.assign(**quality.columns())
     with watch("images"):
         adata.uns["spatial"] = slide_images(slide, placed.spots.layout)
     card, warnings = slide_card(slide, placed.mask, adata, model)
@@ -259,8 +291,9 @@ def _layout(options: PredictOptions, config: ModelConfig) -> Layout:
     """Return the layout that is asked for, or else the model's own, in the sizes asked for."""
     sizes = {"diameter_um": options.diameter_um, "pitch_um": options.pitch_um}
     if options.layout is not None:
-        return layout_named(options.layout, **sizes)
+        return layout_named(options.layout, **sizes, orientation_deg=options.orientation_deg)
     given = {name: value for name, value in sizes.items() if value is not None}
+    given["orientation_deg"] = options.orientation_deg
     try:
         return replace(context_layout(config), **given)  # type: ignore[arg-type]
     except SpotsError as error:

@@ -18,6 +18,7 @@ PERIODS_UM: Final = (56.0, 28.0, 14.0, 7.0, 4.6, 3.5, 2.8, 2.0)
 """Edges of the bands, coarse to fine; the first two bands are what the others are compared with."""
 BANDS = len(PERIODS_UM) - 3
 _TILES, _LEAST_TILES = 96, 8
+_ROUNDING = 1e-9
 
 
 def tissue_spectrum(slide: Slide, mask: TissueMask) -> NDArray[np.float64] | None:
@@ -67,7 +68,7 @@ def spectrum_of(tiles: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         ],
         axis=1,
     )
-    bands = bands[(bands > 0).all(axis=1)]  # a blank tile has no structure
+    bands = bands[(bands > _ROUNDING).all(axis=1)]  # a blank tile has no structure
     if len(bands) < _LEAST_TILES:
         return None
     log = np.log(bands)

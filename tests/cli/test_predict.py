@@ -41,7 +41,8 @@ def test_without_flags_the_options_are_the_pipelines_defaults(seen: dict[str, An
 
 def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
     flags = (
-        "-o out --model m --layout st --diameter 90 --pitch 180 --coords c.csv --mpp 0.5 "
+        "-o out --model m --layout st --diameter 90 --pitch 180 --orientation 7.5 "
+        "--offset=-20,30.5 --coords c.csv --mpp 0.5 "
         "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --format h5ad --device cpu "
         "--batch-size 8 --workers 0 --seed 3 --overwrite"
     )
@@ -52,6 +53,8 @@ def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
         layout="st",
         diameter_um=90.0,
         pitch_um=180.0,
+        orientation_deg=7.5,
+        offset_um=(-20.0, 30.5),
         coords=Path("c.csv"),
         mpp=0.5,
         tissue="none",

@@ -21,6 +21,7 @@ from PIL import Image
 
 from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError, UsageError
+from hypergene.features.context import Context
 from hypergene.model.config import HeldOutConfig
 from hypergene.output import anndata_file
 from hypergene.pipeline import predict as predict_module
@@ -163,6 +164,7 @@ def test_every_argument_can_be_written_and_read(
         "layout": "grid",
         "diameter_um": np.float32(80),
         "pitch_um": 100,
+        "orientation_deg": 0.0,
         "coords": coords(tmp_path / "spots.csv", np.array([[300, 300], [500.5, 400]])),
         "mpp": 1.0,
         "tissue": str(mask),
@@ -175,7 +177,8 @@ def test_every_argument_can_be_written_and_read(
         "seed": 7,
         "overwrite": True,
     }
-    assert set(every) == set(vars(PredictOptions()))
+    # Given spots stay where they are, so an offset would be refused.
+    assert set(every) | {"offset_um"} == set(vars(PredictOptions()))
     outcome = predict_to_file(painted_slide, tmp_path, PredictOptions(**every))
     assert outcome.output is not None
     read = anndata.read_zarr if format == "zarr" else anndata.read_h5ad
@@ -187,6 +190,22 @@ def test_every_argument_can_be_written_and_read(
     assert list(adata.var_names) == ["KRT8", "ERBB2"]
     assert adata.uns["hypergene"]["layout"]["diameter_um"] == 80
     assert adata.uns["hypergene"]["mpp"]["source"] == "--mpp"
+
+
+def test_a_lattice_is_turned_and_moved_as_asked(painted_slide: Path, tiny_model: Path) -> None:
+    adata = predict(
+        painted_slide, model=str(tiny_model), orientation_deg=30.0, offset_um=(150, 90.5)
+    )
+    about = adata.uns["hypergene"]
+    assert about["layout"]["orientation_deg"] == 30
+    assert about["arguments"]["offset_um"].tolist() == [150.0, 90.5]
+    placed = dict(zip(zip(adata.obs["array_row"], adata.obs["array_col"], strict=True),
+                      adata.obsm["spatial"], strict=True))  # fmt: skip
+    steps = [placed[row, column + 1] - at for (row, column), at in placed.items()
+             if (row, column + 1) in placed]  # fmt: skip
+    assert len(steps) > 3
+    angle = np.radians(30)
+    np.testing.assert_allclose(steps, len(steps) * [200 * np.array([np.cos(angle), np.sin(angle)])])
 
 
 def test_without_warnings_an_empty_list_of_texts_is_kept(
@@ -267,12 +286,9 @@ def test_more_spots_than_a_block_are_predicted_alike(
 @pytest.fixture
 def fixed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the slide's mean features at zero, whatever is on the slide."""
-    original = predict_module.Context.of
 
-    def of(*arguments: Any) -> Any:
-        context = original(*arguments)
-        mean = np.zeros_like(context.mean)
-        return replace(context, features=context.features + context.mean, mean=mean)
+    def of(xy_um: Any, features: Any, config: Any) -> Any:
+        return Context(xy_um, features, np.zeros_like(features[0]), config)
 
     monkeypatch.setattr(predict_module.Context, "of", staticmethod(of))
 
@@ -296,7 +312,7 @@ def test_a_spot_sees_no_farther_than_the_model_says(
     edge = 100 + int(radius_um) + 2  # a pixel may be read beside a tile, to resample it
     far = pixels.copy()
     far[edge:], far[:, edge:] = noise[edge:], noise[:, edge:]
-    np.testing.assert_allclose(look(far), before, atol=1e-5)
+    np.testing.assert_array_equal(look(far), before)
 
     # Beyond the spot's own crop, within its outer ring: the test above can fail.
     near = pixels.copy()

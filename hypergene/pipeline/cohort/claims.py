@@ -121,7 +121,7 @@ class Claims:
             locks.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(job.out, error) from error
-        stands = os.path.lexists(job.target)
+        stands = any(map(os.path.lexists, job.outputs))
         lock = locks.take(job.name, may_replace=job.options.overwrite or not stands)
         if lock is None:
             return None
@@ -136,10 +136,11 @@ class Claims:
                 self.heart.release(lock)
                 return done
             dead = {os.getpid(), *ours}
-            remove_leftovers(job.target, dead=dead)
+            for output in job.outputs:
+                remove_leftovers(output, dead=dead)
             remove_leftovers(record_path(job), dead=dead)
             replaces = lock.owner.may_replace or (record is not None and record.state == "done")
-            if replaces and os.path.lexists(job.target):
+            if replaces and any(map(os.path.lexists, job.outputs)):
                 job = replace(job, options=replace(job.options, overwrite=True))
         except BaseException:
             self.heart.release(lock)
@@ -186,7 +187,8 @@ class Claims:
     def drop(self, claim: Claim) -> None:
         """Let go of a slide whose worker has been ended, and remove what it left."""
         if claim.lock.is_held():
-            remove_leftovers(claim.job.target, dead=None)
+            for output in claim.job.outputs:
+                remove_leftovers(output, dead=None)
         self.heart.release(claim.lock)
 
     def state(self, job: Job) -> State:

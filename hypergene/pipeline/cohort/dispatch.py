@@ -124,12 +124,12 @@ class Dispatcher:
                 f"{self._in_a_row} workers in a row died without finishing a slide ({reason}).",
                 hint="Perhaps memory runs out: give fewer --processes or a smaller --batch-size.",
             )
+        for output in claim.job.outputs:
+            remove_leftovers(output, dead=None)
         if self._deaths[name] < TRIES:
             _log.warning("%s: its worker died (%s); it is done again", name, reason)
-            remove_leftovers(claim.job.target, dead=None)
             self._queue.append(claim)
             return
-        remove_leftovers(claim.job.target, dead=None)
         outcome = Outcome(
             claim.job.slide,
             error=f"{claim.job.slide}: {TRIES} workers died over it ({reason}).",

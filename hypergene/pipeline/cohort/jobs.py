@@ -46,6 +46,12 @@ class Job:
         """The output."""
         return self.out / f"{self.name}.{self.options.format}"
 
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The output, and the map of its quality where one is drawn."""
+        maps = self.out / f"{self.name}.qc.png"
+        return (self.target, maps) if self.options.qc else (self.target,)
+
 
 def list_jobs(
     slides: Sequence[Path], sheet: Path | None, out: Path | None, options: PredictOptions
@@ -153,7 +159,7 @@ def _of_line(table: Table, row: int, out: Path, options: PredictOptions) -> Job 
         options = replace(options, coords=folder / cells["coords"])
     if "tissue" in cells:
         tissue = cells["tissue"]
-        given = tissue if tissue in ("auto", "none") else str(folder / tissue)
+        given = str(folder / tissue) if (folder / tissue).is_file() else tissue
         options = replace(options, tissue=given)
     return Job(name, slide, out, options)
 

@@ -106,7 +106,8 @@ def inputs_of(job: Job, model_sha256: str) -> dict[str, Any]:
     }
     for name, value in named.items():
         if value is not None and value not in ("auto", "none"):
-            options[name] = _content(Path(value))
+            content = _content(Path(value))
+            options[name] = str(value) if content is None else content  # a plugin has a name alone
     return {
         "version": __version__,
         "model": model_sha256,

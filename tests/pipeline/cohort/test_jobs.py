@@ -55,6 +55,7 @@ def test_a_sheet_says_what_is_special_to_a_slide(tmp_path: Path) -> None:
         ",he.svs,,,none",
         "C1,/elsewhere/he.svs,,,mask.png",
     )
+    (tmp_path / "mask.png").touch()
     one, two, three = list_jobs([], sheet, tmp_path / "out", OPTIONS)
     assert one.name == "A1"
     assert one.slide == tmp_path / "x" / "he.jpg"
