@@ -10,6 +10,8 @@ from hypergene.output.geojson import geojson_writer, write_geojson
 from hypergene.output.spatial import spatial_uns
 
 __all__ = [
+    "AnnDataBlocks",
+    "anndata_blocks",
     "atomic_path",
     "geojson_writer",
     "read_anndata",
