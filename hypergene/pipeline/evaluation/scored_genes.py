@@ -56,11 +56,12 @@ def genes_to_score(
         Whose they are.
     """
     of_fold = f" of {fold}" if fold else ""
+    warnings: tuple[str, ...] = ()
     listed = published_genes(
         data, predicted, genes_list=options.genes_list, protocol=options.protocol
     )
     if listed is not None:
-        sets, notes, warnings = {listed.name: listed.genes}, list(listed.notes), ()
+        sets, notes = {listed.name: listed.genes}, list(listed.notes)
         listed_in = options.genes_list if picked_on(options) == "listed" else None
         where = "all samples" if listed_in is None else f"whatever made {listed_in}"
     else:
@@ -68,7 +69,7 @@ def genes_to_score(
         notes = [f"Genes: {note}" for note in matched]
         is_test = picked_on(options) == "test"
         where = "the scored samples themselves" if is_test else "the training samples"
-        warnings = (_TEST_PICKED,) if is_test else ()
+        warnings = (_TEST_PICKED,) if is_test else warnings
     sizes = ", ".join(f"{name}: {len(genes):,} genes" for name, genes in sets.items())
     return ScoredGenes(sets, (*notes, f"Gene sets{of_fold} chosen on {where}: {sizes}."), warnings)
 

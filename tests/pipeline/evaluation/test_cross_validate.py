@@ -151,7 +151,7 @@ def test_sections_left_out_are_slide_level_in_every_table_and_figure(
     options = FAST | {"seeds": 1, "only": "A1", "set": "train.epochs=1", "genes": "ERBB2"}
     evaluate(tiny_cohort.sheet, tmp_path, cv="section", recipe=tiny_recipe, **options)
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
-    assert {"summary", "slides", "scales", "seeds", "retrieval", "mixing", "flags"} <= set(tables)
+    assert {"summary", "slides", "scales", "retrieval", "mixing", "flags"} <= set(tables)
     for name, table in tables.items():
         assert table["optimistic"].str.contains("OPTIMISTIC: slide-level").all(), name
     page = (tmp_path / "report.html").read_text()
