@@ -7,5 +7,15 @@ from hypergene.output.anndata_file import read_anndata, write_anndata
 from hypergene.output.atomic import atomic_path
 from hypergene.output.geojson import write_geojson
 from hypergene.output.spatial import spatial_uns
+from hypergene.output.stream import AnnDataStream, Matrix, stream_anndata
 
-__all__ = ["atomic_path", "read_anndata", "spatial_uns", "write_anndata", "write_geojson"]
+__all__ = [
+    "AnnDataStream",
+    "Matrix",
+    "atomic_path",
+    "read_anndata",
+    "spatial_uns",
+    "stream_anndata",
+    "write_anndata",
+    "write_geojson",
+]

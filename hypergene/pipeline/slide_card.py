@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from anndata import AnnData
+import pandas as pd
 from numpy.typing import NDArray
 
 from hypergene.model.network import HyperGene
@@ -22,7 +22,7 @@ _STAIN_SLACK_DEGREES = 10.0
 
 
 def slide_card(
-    slide: Slide, mask: TissueMask, adata: AnnData, model: HyperGene
+    slide: Slide, mask: TissueMask, obs: pd.DataFrame, model: HyperGene
 ) -> tuple[dict[str, Any], list[str]]:
     """Judge a predicted slide.
 
@@ -30,8 +30,8 @@ def slide_card(
     ----------
     slide, mask
         The slide and its tissue.
-    adata
-        Its prediction.
+    obs
+        Its predicted spots: ``readable``, ``ood_score``.
     model
         What predicted it.
 
@@ -45,12 +45,12 @@ def slide_card(
     """
     cautions: list[str] = list(slide.warnings)
     refusals: list[str] = []
-    if unreadable := int((~adata.obs["readable"]).sum()):
+    if unreadable := int((~obs["readable"]).sum()):
         cautions.append(
-            f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
+            f"{unreadable:,} of {len(obs):,} spots could not be read whole: what could not be "
             "read was taken as white."
         )
-    far = float((adata.obs["ood_score"] >= FAR).mean())
+    far = float((obs["ood_score"] >= FAR).mean())
     if far > _CAUTION_SHARE:
         (refusals if far > _REFUSE_SHARE else cautions).append(
             f"{far:.0%} of the spots look unlike nearly all tissue the model was trained on "

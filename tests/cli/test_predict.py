@@ -41,7 +41,7 @@ def test_without_flags_the_options_are_the_pipelines_defaults(seen: dict[str, An
 def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
     flags = (
         "-o out --model m --layout st --diameter 90 --pitch 180 --coords c.csv --mpp 0.5 "
-        "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --format h5ad --device cpu "
+        "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --dtype float16 --format h5ad --device cpu --compile "
         "--batch-size 8 --workers 0 --seed 3 --overwrite"
     )
     assert run("predict", "a.svs", *flags.split()) == 0
@@ -56,8 +56,10 @@ def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
         tissue="none",
         min_tissue=0.5,
         genes=("ERBB2", "KRT5"),
+        dtype="float16",
         format="h5ad",
         device="cpu",
+        compile=True,
         batch_size=8,
         workers=0,
         seed=3,

@@ -20,10 +20,11 @@ from PIL import Image
 
 from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError, UsageError
+from hypergene.features.context import Context
 from hypergene.model.config import HeldOutConfig
-from hypergene.output import anndata_file
-from hypergene.pipeline import predict as predict_module
+from hypergene.output import AnnDataStream
 from hypergene.pipeline.predict import PredictOptions, predict, predict_to_file
+from hypergene.pipeline.prediction import about, plan, readout
 from hypergene.pipeline.tile import tile
 from hypergene.slide import open_slide
 from hypergene.zoo import load_model, read_config, weights_sha256, write_model
@@ -131,7 +132,7 @@ def test_the_file_is_the_canonical_anndata(
     assert set(about) == {
         *("version", "slide", "mpp", "layout", "tissue", "arguments", "seconds", "model"),
         *("tile_um", "tile_px", "units", "calibration", "device", "precision", "seed", "card"),
-        "warnings",
+        *("warnings", "wait_share", "batch_size"),
     }
     assert about["version"] == __version__
     assert about["slide"] == painted_slide.name
@@ -146,8 +147,11 @@ def test_the_file_is_the_canonical_anndata(
     assert about["units"].startswith("ln(1 + counts per 10,000)")
     assert (about["device"], about["precision"], about["seed"]) == ("cpu", "float32", 0)
     assert set(about["seconds"]) == {
-        *("open", "model", "spots", "read", "encode", "predict", "images"),
+        *("open", "model", "spots", "read", "encode", "predict", "write", "images"),
     }
+    waited, computed = about["seconds"]["read"], about["seconds"]["encode"]
+    assert about["wait_share"] == pytest.approx(waited / (waited + computed))
+    assert about["batch_size"] == 64
     assert list(about["warnings"]) == outcome.warnings
 
 
@@ -167,8 +171,10 @@ def test_every_argument_can_be_written_and_read(
         "tissue": str(mask),
         "min_tissue": 0.5,
         "genes": ["KRT8", "ERBB2"],
+        "dtype": "float16",
         "format": format,
         "device": "cpu",
+        "compile": False,
         "batch_size": 3,
         "workers": 0,
         "seed": 7,
@@ -258,7 +264,7 @@ def test_more_spots_than_a_block_are_predicted_alike(
     prediction: AnnData,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(predict_module, "_SPOTS_PER_BLOCK", 4)
+    monkeypatch.setattr(readout, "SPOTS_PER_BLOCK", 4)
     assert prediction.n_obs > 8
     assert_same(predict(painted_slide, model=str(tiny_model)), prediction)
 
@@ -266,14 +272,13 @@ def test_more_spots_than_a_block_are_predicted_alike(
 @pytest.fixture
 def fixed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the slide's mean features at zero, whatever is on the slide."""
-    original = predict_module.Context.of
+    original = Context.of
 
-    def of(*arguments: Any) -> Any:
+    def of(*arguments: Any) -> Context:
         context = original(*arguments)
-        mean = np.zeros_like(context.mean)
-        return replace(context, features=context.features + context.mean, mean=mean)
+        return replace(context, mean=np.zeros_like(context.mean))
 
-    monkeypatch.setattr(predict_module.Context, "of", staticmethod(of))
+    monkeypatch.setattr(Context, "of", staticmethod(of))
 
 
 @pytest.mark.usefixtures("fixed_statistics")
@@ -423,12 +428,10 @@ def test_an_output_that_exists_is_kept(
 def test_a_full_disk_leaves_no_half_store_and_is_named_by_the_output(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(_: AnnData, path: Path) -> None:
-        path.mkdir()
-        (path / "zarr.json").write_text("{")
+    def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(anndata_file, "_write_zarr", fill)
+    monkeypatch.setattr(AnnDataStream, "__setitem__", fill)
     with pytest.raises(OutputError, match="No space left") as error:
         predict_to_file(painted_slide, tmp_path / "out", PredictOptions(model=str(tiny_model)))
     assert str(tmp_path / "out" / "painted.zarr") in error.value.message
@@ -450,7 +453,7 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
     def fail(*_: object) -> None:
         raise kind
 
-    monkeypatch.setattr(predict_module, "slide_images", fail)
+    monkeypatch.setattr(about, "slide_images", fail)
     with pytest.raises(kind):
         predict_to_file(painted_slide, tmp_path, replace(options, genes=None))
     assert [path.name for path in tmp_path.iterdir()] == ["painted.zarr"]
@@ -492,11 +495,9 @@ def test_the_model_is_loaded_once_for_all_slides_and_again_when_it_changed(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Path] = []
-    load = predict_module.load_model
-    monkeypatch.setattr(
-        predict_module, "load_model", lambda *a, **k: loads.append(a[0]) or load(*a, **k)
-    )
-    predict_module._loaded.cache_clear()
+    load = plan.load_model
+    monkeypatch.setattr(plan, "load_model", lambda *a, **k: loads.append(a[0]) or load(*a, **k))
+    plan._loaded.cache_clear()
     model = tmp_path / "model"
     model.mkdir()
     for file in tiny_model.iterdir():
