@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +23,7 @@ from PIL import Image
 from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError, UsageError
 from hypergene.features.context import Context
+from hypergene.features.table import FeatureFile
 from hypergene.model.config import HeldOutConfig
 from hypergene.output import AnnDataStream
 from hypergene.pipeline.predict import PredictOptions, predict, predict_to_file
@@ -472,6 +475,7 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
         {"layout": "grid"},
         {"min_tissue": 1.5},
         {"batch_size": 0},
+        {"dtype": "int8"},
         {"mpp": 100.0},
         {"coords": Path("no-such-spots.csv")},
         {"tissue": "no-such-mask.png"},
@@ -481,8 +485,8 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
 def test_what_cannot_be_done_leaves_nothing(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    wanted = PredictOptions(**{"model": str(tiny_model), **options})
     with pytest.raises(HypergeneError) as error:
+        wanted = PredictOptions(**{"model": str(tiny_model), **options})
         predict_to_file(painted_slide, tmp_path / "deep" / "out", wanted)
     assert "\n" not in error.value.message
     assert list(tmp_path.iterdir()) == []
@@ -543,3 +547,88 @@ def test_reliability_travels_from_the_model_folder_to_every_prediction(
     assert set(classes) == {"A", "B", "C", "refuse"}
     assert told.uns["hypergene"]["calibration"] == "conformal by patient (4 patients)"
     assert plain.uns["hypergene"]["calibration"] == "empirical, spot-level"
+
+
+# Blocks, precisions, memory
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("format", ["zarr", "h5ad"])
+def test_the_file_holds_what_is_returned_in_memory(
+    painted_slide: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: Any,
+    dtype: Any,
+) -> None:
+    monkeypatch.setattr(readout, "SPOTS_PER_BLOCK", 7)
+    options = PredictOptions(model=str(tiny_model), format=format, dtype=dtype)
+    outcome = predict_to_file(painted_slide, tmp_path, options)
+    assert [path.name for path in tmp_path.iterdir()] == [f"painted.{format}"]
+    read = anndata.read_zarr if format == "zarr" else anndata.read_h5ad
+    written, returned = read(outcome.output), predict(painted_slide, options)
+    assert written.X.dtype == returned.X.dtype == np.dtype(dtype)
+    assert np.array_equal(written.X, returned.X)
+    assert np.array_equal(written.layers["std"], returned.layers["std"])
+    assert np.array_equal(written.obsm["X_hypergene"], returned.obsm["X_hypergene"])
+    pd.testing.assert_frame_equal(written.obs, returned.obs)
+
+
+def test_half_precision_keeps_three_digits(
+    painted_slide: Path, tiny_model: Path, prediction: AnnData
+) -> None:
+    half = predict(painted_slide, model=str(tiny_model), dtype="float16")
+    np.testing.assert_allclose(half.X, prediction.X, rtol=5e-4, atol=1e-6)
+    np.testing.assert_allclose(half.layers["std"], prediction.layers["std"], rtol=5e-4)
+
+
+def test_genes_that_are_not_asked_for_are_not_computed(
+    painted_slide: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    product = torch.addmm
+
+    def remember(*arguments: torch.Tensor) -> torch.Tensor:
+        result = product(*arguments)
+        widths.append(result.shape[1])
+        return result
+
+    monkeypatch.setattr(torch, "addmm", remember)
+    predict(painted_slide, model=str(tiny_model), genes=("KRT8", "VIM", "B2M"))
+    assert widths and set(widths) == {3}
+
+
+def test_a_block_reads_the_features_of_its_spots_and_of_its_rim_alone(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    get = FeatureFile.__getitem__
+
+    def remember(table: FeatureFile, rows: Any) -> NDArray[np.float32]:
+        found = get(table, rows)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(FeatureFile, "__getitem__", remember)
+    spot = coords(tmp_path / "spot.csv", np.array([[100.0, 100.0]]))
+    options = PredictOptions(model=str(tiny_model), coords=spot, tissue="none")
+    outcome = predict_to_file(painted_slide, tmp_path / "out", options)
+    assert outcome.spots == 1
+    context, own, rim = read
+    # The outer ring is 650 µm wide and centres of the lattice lie 200 µm apart, from 100 µm on.
+    centres = np.stack(np.meshgrid(np.arange(100, 1200, 200), np.arange(100, 1200, 200)), -1)
+    assert (context, own) == (36, 1)
+    assert rim == (np.hypot(*(centres - 100).reshape(-1, 2).T) <= 650).sum() < 36
+
+
+def test_no_room_for_the_features_is_a_sentence_about_the_output(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match=r"painted\.zarr cannot be written \(No space left"):
+        predict_to_file(painted_slide, tmp_path / "out", PredictOptions(model=str(tiny_model)))
+    assert list(tmp_path.iterdir()) == []
