@@ -153,7 +153,8 @@ def main() -> None:
                 f"{told['spots']:>9,} spots × {GENES:,} genes ({arguments.dtype}): "
                 f"{told['seconds']:.1f} s (CPU {told['cpu_s']:.1f} s), "
                 f"peak {told['peak_gb']:.2f} GB (imports {told['imports_gb']:.2f}), "
-                f"{size:.2f} GB on disk; one gene {gene:.2f} s, 1,024 spots {block * 1e3:.0f} ms\n    {stages}",
+                f"{size:.2f} GB on disk; one gene {gene:.2f} s, 1,024 spots {block * 1e3:.0f} ms"
+                f"\n    {stages}",
                 flush=True,
             )
             seen.append((told["spots"], told["cpu_s"]))

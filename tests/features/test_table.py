@@ -48,10 +48,12 @@ def test_the_file_has_no_name_and_gives_its_room_back(tmp_path: Path):
 def test_a_killed_process_leaves_nothing(tmp_path: Path):
     script = f"""
 import os, signal
+import numpy as np
 from pathlib import Path
 from hypergene.features.table import feature_file
+table_rows = np.arange(3)
 with feature_file(Path({str(tmp_path)!r}), 1000, 8) as table:
-    table[0] = 1
+    table[table_rows, slice(0, 8)] = [[1.0] * 8] * 3
     os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)

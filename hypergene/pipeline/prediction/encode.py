@@ -69,10 +69,12 @@ class Places:
     def of(cls, plan: Plan) -> Places:
         """Join the spots asked for and those of the context."""
         every = np.concatenate([plan.around.xy_px, plan.placed.spots.xy_px])
-        # As complex numbers, since sorting rows takes several times the time and memory.
-        points, rows = np.unique(every.view(np.complex128).ravel(), return_inverse=True)
+        # As complex numbers, since sorting rows takes several times the time and memory; by y and
+        # then x, so that a row of a lattice, with its rim, lies together in the table.
+        yx = np.ascontiguousarray(every[:, ::-1]).view(np.complex128).ravel()
+        points, rows = np.unique(yx, return_inverse=True)
         around, asked = np.split(rows.ravel(), [len(plan.around)])
-        return cls(points.view(np.float64).reshape(-1, 2), asked, around)
+        return cls(points.view(np.float64).reshape(-1, 2)[:, ::-1], asked, around)
 
 
 def room_for_features(
