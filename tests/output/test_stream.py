@@ -137,7 +137,7 @@ except OSError as error:
     assert (done.returncode, done.stderr) == (0, "")
     reason, blocks = done.stdout.rsplit(maxsplit=1)
     assert reason == "File too large"
-    assert int(blocks) < 4
+    assert int(blocks) < 10  # HDF5 keeps a few chunks before it writes them
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path):
