@@ -46,18 +46,23 @@ def in_child(
         except BaseException:
             last = traceback.format_exc().strip().splitlines()
             result = "traceback", " | ".join([last[-1], *last[-7:-1]])
-        with os.fdopen(sending, "wb") as pipe:
-            pipe.write(json.dumps(result).encode())
-        os._exit(0)
+        try:
+            with os.fdopen(sending, "wb") as pipe:
+                pipe.write(json.dumps(result).encode())
+        finally:
+            os._exit(0)  # whatever happens: two processes must never go on from here
     os.close(sending)
     content, deadline = b"", time.monotonic() + PATIENCE * seconds
-    with os.fdopen(receiving, "rb", buffering=0) as pipe:
-        while ready := select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
-            if not (piece := pipe.read(1 << 16)):
-                break
-            content += piece
-    if not ready:
-        os.kill(child, signal.SIGKILL)
+    ready = None
+    try:
+        with os.fdopen(receiving, "rb", buffering=0) as pipe:
+            while ready := select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
+                if not (piece := pipe.read(1 << 16)):
+                    break
+                content += piece
+    finally:
+        if not ready:
+            os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not ready or (os.WIFSIGNALED(status) and os.WTERMSIG(status) in _OVER_TIME):
         return "hang", f"more than {seconds:g} s"

@@ -1,13 +1,14 @@
 """Damage a slide again and again, and count what tiling it comes to.
 
     python tests/fuzz_slides.py --mutants 2000 --seed 1 --slide CMU-1-Small-Region.svs
+    python tests/fuzz_slides.py --mutants 100 --made
 
 Each mutant is opened, its tissue found and some of its tiles read, in a child process of its own
 with a time limit and a memory limit, so that crashes and hangs are counted as well. Mutant number
 i is damaged with the seed ``--seed`` + i, so one failure is repeated by its own seed and
 ``--mutants 1``. Ctrl-C ends it with the table so far. Half of the mutants of an SVS have lost
-the name of their vendor, so that both readers of TIFF are met. The exit code is 1 if anything but
-clean errors and tiles came out.
+the name of their vendor, so that both readers of TIFF are met; the second table counts which one
+was. The exit code is 1 if anything but clean errors and tiles came out.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import openslide  # noqa: F401
-import scipy.ndimage  # noqa: F401
+import scipy.ndimage
 import skimage.filters
 import skimage.morphology  # noqa: F401
 import tifffile
@@ -41,6 +43,7 @@ import hypergene.slide.openslide_reader
 import hypergene.slide.tiff_reader  # noqa: F401
 from hypergene.errors import HypergeneError
 from hypergene.slide import find_tissue, open_slide, read_tiles
+from hypergene.slide.openslide_reader import vendor_of
 
 CLEAN = ("clean error", "tiles")
 OUTCOMES = (*CLEAN, "unclear error", "lost mpp", "invalid data", "traceback", "crash", "hang")
@@ -55,44 +58,97 @@ TAGS = (256, 257, 258, 259, 262, 273, 277, 278, 279, 282, 283, 284, 296, 322, 32
 def main() -> int:
     """Run all mutants; print a line a failure and a table of outcomes by kind of damage."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mutants", type=int, default=300)
+    parser.add_argument("--mutants", type=int, default=300, help="of each slide [300]")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slide", type=Path, default=SVS, help="TIFF, SVS, PNG or JPEG")
+    parser.add_argument("--slide", type=Path, nargs="+", default=[SVS], help="any slides [the SVS]")
+    parser.add_argument("--made", action="store_true", help="small files of all formats instead")
     parser.add_argument("--seconds", type=float, default=30, help="time limit of a mutant [30]")
     parser.add_argument("--memory-mb", type=int, default=1024, help="a mutant may take [1024]")
     parser.add_argument("--errors", action="store_true", help="list the clean errors, too")
     chosen = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     said: Counter[str] = Counter()
-    sound = chosen.slide.read_bytes()
     counts: dict[str, Counter[str]] = {}
+    readers: dict[str, Counter[str]] = {}
     slowest, start = 0.0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
-        for seed in range(chosen.seed, chosen.seed + chosen.mutants):
-            path = Path(folder) / f"mutant{chosen.slide.suffix}"
-            kind, done, data = damaged(sound, seed)
+        slides = made(Path(folder)) if chosen.made else chosen.slide
+        for slide, seed in product(slides, range(chosen.seed, chosen.seed + chosen.mutants)):
+            kind, done, data = damaged(slide.read_bytes(), seed)
+            path = Path(folder) / f"mutant{slide.suffix}"
             path.write_bytes(data)
-            # Only the vendor's own description says the resolution.
-            mpp = None if b"Aperio" in sound and b"Xperio" not in data else 0.5
+            # Pictures never say the resolution, and of an SVS only the vendor's own description.
+            silent = b"Xperio" in data or slide.suffix in (".png", ".jpg")
             begun = time.monotonic()
             outcome, text = in_child(
-                lambda path=path, mpp=mpp, kind=kind: tiled(path, mpp, cut=kind == "cut"),
+                lambda path=path, mpp=0.5 if silent else None, kind=kind: witnessed(
+                    path, mpp, cut=kind == "cut"
+                ),
                 seconds=chosen.seconds,
                 memory_mb=chosen.memory_mb,
             )
+            path.unlink()
             slowest = max(slowest, time.monotonic() - begun)
+            reader, _, text = text.rpartition("\t")
             counts.setdefault(kind, Counter())[outcome] += 1
+            readers.setdefault(f"{slide.suffix[1:]} {reader}", Counter())[outcome] += 1
             if outcome not in CLEAN:
-                print(f"seed {seed} ({kind}: {done}): {outcome}: {text}", flush=True)
+                print(f"{slide.name} seed {seed} ({kind}: {done}): {outcome}: {text}", flush=True)
             elif text:
                 said[re.sub(r"[-\d.,]+", "#", text.replace(str(path), "FILE"))] += 1
     if chosen.errors:
         print(*(f"{number:5} {text}" for text, number in said.most_common()), sep="\n")
-    print(f"{'damage':12}", *(f"{name:>13}" for name in OUTCOMES))
-    for kind, row in {**counts, "all": sum(counts.values(), Counter())}.items():
-        print(f"{kind:12}", *(f"{row[name]:13}" for name in OUTCOMES))
+    for what, table in {"damage": counts, "reader": readers}.items():
+        print(f"{what:20}", *(f"{name:>13}" for name in OUTCOMES))
+        for name, row in {
+            **dict(sorted(table.items())),
+            "all": sum(table.values(), Counter()),
+        }.items():
+            print(f"{name:20}", *(f"{row[outcome]:13}" for outcome in OUTCOMES))
     print(f"{time.monotonic() - start:.0f} s in all, the slowest mutant {slowest:.1f} s")
     return int(any(set(row) - set(CLEAN) for row in counts.values()))
+
+
+def made(folder: Path) -> list[Path]:
+    """Small slides of every format that the tests can write, in a folder of their own."""
+    from PIL import Image
+    from slide import scanners
+
+    rng = np.random.default_rng(0)
+    noise = scipy.ndimage.gaussian_filter(rng.normal(size=(256, 256, 3)), (3, 3, 0))
+    pixels = np.clip(180 + 400 * noise, 0, 255).astype(np.uint8)
+    folder /= "made"
+    folder.mkdir()
+    both, tiles = (0.5, 0.52), {"photometric": "rgb", "tile": (64, 64)}
+    tiles |= {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    slides = [
+        scanners.hamamatsu_ndpi(folder / "a.ndpi", pixels, both),
+        scanners.leica(folder / "a.scn", pixels, 0.5),
+        scanners.ventana(folder / "a.bif", pixels, 0.5),
+        scanners.trestle(folder / "trestle.tif", pixels, both),
+        scanners.philips(folder / "philips.tiff", pixels, 0.5),
+        scanners.aperio(folder / "a.svs", pixels, 0.5, "aperio_jp2000_rgb"),
+        scanners.dicom(folder, pixels, both),
+    ]
+    for compression in ("jpeg", "jpeg2000", "webp", "deflate", "lzw", "zstd"):
+        slides.append(folder / f"{compression}.tif")
+        tifffile.imwrite(slides[-1], pixels, compression=compression, **tiles)
+    slides.append(folder / "pyramid.ome.tif")
+    with tifffile.TiffWriter(slides[-1], bigtiff=True) as tif:
+        size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        tif.write(pixels, subifds=1, metadata={"axes": "YXS", **size}, **tiles)
+        tif.write(pixels[::2, ::2], subfiletype=1, **tiles)
+    for suffix in ("png", "jpg"):
+        slides.append(folder / f"a.{suffix}")
+        Image.fromarray(pixels).save(slides[-1])
+    return slides
+
+
+def witnessed(path: Path, mpp: float | None, *, cut: bool) -> tuple[str, str]:
+    """Tile a mutant; put the reader that meets it before what is to be said."""
+    reader = vendor_of(path) or "no vendor"
+    outcome, text = tiled(path, mpp, cut=cut)
+    return outcome, f"{reader}\t{text}"
 
 
 def tiled(path: Path, mpp: float | None, *, cut: bool) -> tuple[str, str]:
@@ -101,8 +157,8 @@ def tiled(path: Path, mpp: float | None, *, cut: bool) -> tuple[str, str]:
         with open_slide(path, mpp=mpp) as slide:
             width, height = slide.dimensions
             mask = find_tissue(slide, mpp=16)
-            across = np.linspace(0, width, 10, endpoint=False)
-            down = np.linspace(0, height, 10, endpoint=False)
+            across = np.linspace(0, width, 6, endpoint=False)
+            down = np.linspace(0, height, 6, endpoint=False)
             centres = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
             stream = read_tiles(slide, centres, width_um=112, size_px=64, workers=0)
             rows = [
@@ -178,7 +234,7 @@ def _tag(data: bytearray, sound: bytes, rng: np.random.Generator) -> tuple[str, 
     elif what == "type":
         data[entry + 2 : entry + 4] = struct.pack(order + "H", int(rng.integers(0, 20)))
     else:
-        at = entry + (4 if what == "count" else 8)
+        at = entry + (4 if what == "count" else size - struct.calcsize(next_page))
         data[at : at + 4] = struct.pack(order + "I", odd)
     return f"{what} of {tag.name} is {odd}", bytes(data)
 
@@ -186,7 +242,9 @@ def _tag(data: bytearray, sound: bytes, rng: np.random.Generator) -> tuple[str, 
 def _table(data: bytearray, sound: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     """Offsets or sizes of some tiles that lie."""
     with _parsed(sound) as tif:
-        tag = tif.pages[0].tags[str(rng.choice(["TileOffsets", "TileByteCounts"]))]
+        page = _largest(tif)
+        tags = ["TileOffsets", "TileByteCounts"] if page.is_tiled else ["StripOffsets"]
+        tag = page.tags[str(rng.choice(tags))]
         number, at, order = tag.count, tag.valueoffset, tif.byteorder
     share = float(rng.choice([0.01, 0.1, 1.0]))
     for index in np.flatnonzero(rng.random(number) < share):
@@ -198,7 +256,7 @@ def _table(data: bytearray, sound: bytes, rng: np.random.Generator) -> tuple[str
 def _tile(data: bytearray, sound: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     """JPEG tiles whose own header promises another size, or that are broken within."""
     with _parsed(sound) as tif:
-        page = tif.pages[0]
+        page = _largest(tif)
         places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     share = float(rng.choice([0.02, 0.3, 1.0]))
     what = str(rng.choice(["size", "within"]))
@@ -228,6 +286,10 @@ _TIFF_DAMAGE = {"tag": _tag, "table": _table, "tile": _tile, "text": _text}
 
 def _parsed(sound: bytes) -> tifffile.TiffFile:
     return tifffile.TiffFile(io.BytesIO(sound))
+
+
+def _largest(tif: tifffile.TiffFile) -> tifffile.TiffPage:
+    return max(tif.pages, key=lambda page: page.imagewidth * page.imagelength)
 
 
 def _mostly_first(count: int) -> np.ndarray:

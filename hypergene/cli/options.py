@@ -6,6 +6,7 @@ Every option can be given as an environment variable too: ``--min-tissue`` as
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from hypergene.cli.config import read_config
 from hypergene.cli.console import show_tracebacks
+from hypergene.errors import UsageError
 
 
 def option(*flags: str, help: str, **settings: Any) -> Any:
@@ -20,6 +22,28 @@ def option(*flags: str, help: str, **settings: Any) -> Any:
     long = next(flag for flag in flags if flag.startswith("--")).split("/")[0]
     variable = "HYPERGENE_" + long[2:].replace("-", "_").upper()
     return typer.Option(*flags, help=help, envvar=variable, show_envvar=False, **settings)
+
+
+def parse_offset(text: str | None) -> tuple[float, float] | None:
+    """Return the two numbers of ``--offset X,Y``, µm.
+
+    Raises
+    ------
+    UsageError
+        If they are not two finite numbers with a comma between them.
+    """
+    if text is None:
+        return None
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise UsageError(
+            f"--offset {text!r} is not two numbers with a comma between them.",
+            hint="Give X,Y in µm from the slide's top left corner, e.g. --offset 500,800.",
+        )
+    return x, y
 
 
 def _debug(value: bool) -> bool:
@@ -42,7 +66,11 @@ Mpp = Annotated[
 ]
 Coords = Annotated[
     Path | None,
-    option("--coords", help="Spot centres (CSV with x,y in px, h5ad, or a *.spots.zarr)."),
+    option(
+        "--coords",
+        help="Spot centres in px: CSV or TSV with x,y, Parquet, GeoJSON, h5ad, *.spots.zarr, or "
+        "Space Ranger's tissue_positions or outs folder.",
+    ),
 ]
 Diameter = Annotated[
     float | None, option("--diameter", help="Spot diameter in µm.  [default: the layout's]")
@@ -51,9 +79,35 @@ Pitch = Annotated[
     float | None,
     option("--pitch", help="Distance between spot centres in µm.  [default: the layout's]"),
 ]
-Tissue = Annotated[str, option("--tissue", help="auto, none (every spot counts), or a mask image.")]
+Orientation = Annotated[
+    float,
+    option("--orientation", help="Degrees by which the lattice is turned, clockwise."),
+]
+Offset = Annotated[
+    str | None,
+    option(
+        "--offset",
+        metavar="X,Y",
+        help="Where the lattice starts, in µm from the top left corner.  [default: centred]",
+    ),
+]
+Tissue = Annotated[
+    str,
+    option(
+        "--tissue",
+        help="auto, none (every spot counts), a mask (PNG, TIFF, or GeoJSON, as "
+        "drawn.geojson#Tumor), or the name of an installed plugin.",
+    ),
+]
 MinTissue = Annotated[
     float, option("--min-tissue", help="Least share of a laid spot's area on tissue, 0 to 1.")
+]
+Qc = Annotated[
+    bool,
+    option(
+        "--qc",
+        help="Write each spot's focus, pen ink, saturation and brightness, and <stem>.qc.png.",
+    ),
 ]
 Device = Annotated[str, option("--device", help="auto, cpu or cuda.")]
 Workers = Annotated[int, option("--workers", help="Threads that read the slide.", min=0)]

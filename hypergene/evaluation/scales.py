@@ -24,6 +24,7 @@ from hypergene.evaluation.bootstrap import (
     spot_blocks,
 )
 from hypergene.evaluation.ceiling import noise_ceiling
+from hypergene.evaluation.classes import READABLE, reliability_classes
 from hypergene.evaluation.metrics import pearson_per_gene
 from hypergene.evaluation.moments import BlockMoments
 from hypergene.evaluation.optimism import COARSE, HeldOut, optimism
@@ -38,10 +39,10 @@ Floats = npt.NDArray[np.float64]
 
 _AT_ONCE = 1024
 
-READABLE_ABOVE = 0.1
-"""A unit may be read at a scale if the lower end of its correlation's interval is above this."""
 RINGS_PITCH = {"spot": 0.0, "1 ring": 1.25, "2 rings": 2.25}
 """Scale -> radius of the mean around a spot, in pitches."""
+NOWHERE = "none"
+"""The finest scale of a unit that is readable at none."""
 
 
 def around(xy_um: npt.ArrayLike, radius_um: float) -> sparse.csr_matrix:
@@ -141,10 +142,11 @@ def score_scales(
     units: Sequence[Units],
     pitch_um: float,
     *,
+    scales: Sequence[str] = tuple(RINGS_PITCH),
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> list[ScaleScores]:
-    """Score units of one slide at every scale of :data:`RINGS_PITCH`.
+    """Score units of one slide at scales of :data:`RINGS_PITCH`.
 
     Parameters
     ----------
@@ -156,6 +158,8 @@ def score_scales(
         Over those genes.
     pitch_um
         Distance of neighbouring spots, µm.
+    scales
+        Which.
     replicates, seed
         Of the bootstrap over blocks of spots.
     """
@@ -164,8 +168,8 @@ def score_scales(
     blocks = spot_blocks(slide.xy_um)
     weights = draw_weights(int(blocks.max()) + 1, replicates, seed)
     found = []
-    for scale, radius_pitch in RINGS_PITCH.items():
-        matrix = around(slide.xy_um, radius_pitch * pitch_um)
+    for scale in scales:
+        matrix = around(slide.xy_um, RINGS_PITCH[scale] * pitch_um)
         for unit in units:
             if not unit.names:
                 continue
@@ -238,8 +242,10 @@ def scale_table(scores: Sequence[ScaleScores], *, seed: int = 0) -> pd.DataFrame
     -------
     pandas.DataFrame
         A row a unit and scale: kind, unit, scale, held_out, pearson, low, high, level, units,
-        ceiling, pearson_over_ceiling, ``readable`` (low above 0.1) and ``readable_at``, the finest
-        scale at which the unit is readable ("none" if at none); ``optimistic``.
+        ceiling, pearson_over_ceiling, ``reliability`` (see
+        :func:`hypergene.evaluation.classes.reliability_classes`), ``readable`` (class A or B) and
+        ``readable_at``, the finest scale at which the unit is readable ("none" if at none);
+        ``optimistic``.
     """
     groups: dict[tuple[HeldOut, str, str], list[ScaleScores]] = {}
     for one in scores:
@@ -282,15 +288,16 @@ def scale_table(scores: Sequence[ScaleScores], *, seed: int = 0) -> pd.DataFrame
         table["pearson_over_ceiling"] = table["pearson"] / table["ceiling"].where(
             table["ceiling"] > 0
         )
-        table["readable"] = table["low"] > READABLE_ABOVE
+        table["reliability"] = reliability_classes(table["pearson"], table["low"], table["ceiling"])
+        table["readable"] = table["reliability"].isin(READABLE)
         note = () if scale == "spot" else (COARSE,)
         parts.append(table.assign(optimistic=optimism(held_out, "given", *note)))
     if not parts:
         return pd.DataFrame()
     joined = pd.concat(parts, ignore_index=True)
-    order = {scale: number for number, scale in enumerate([*RINGS_PITCH, "none"])}
+    order = {scale: number for number, scale in enumerate([*RINGS_PITCH, NOWHERE])}
     keys = ["held_out", "kind", "unit"]
-    finest = joined["scale"].where(joined["readable"], "none").map(order)
+    finest = joined["scale"].where(joined["readable"], NOWHERE).map(order)
     best = finest.groupby([joined[key] for key in keys]).transform("min")
     joined["readable_at"] = best.map(dict(enumerate(order)))
     return joined

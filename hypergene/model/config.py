@@ -74,8 +74,8 @@ class EncoderConfig(Strict):
     arguments: Arguments = Field(
         default_factory=dict, description="keyword arguments of the timm constructor"
     )
-    pretrained: bool = Field(False, description="training started from published weights")
-    source: str = Field("", description="where those came from: repository and commit, or file")
+    pretrained: bool = Field(False, description="training started from weights, not from random")
+    source: str = Field("", description="of those: repository and commit, file, or slides seen")
     licence: str = Field("", description="of those weights, as far as it is known")
     embedding: Embedding = "pooled"
     tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")
@@ -238,6 +238,12 @@ class HeldOutConfig(Strict):
     )
     units: int = Field(ge=0, description="how many patients or blocks of spots there were")
     calibration: str = Field(description="what the spread was scaled by")
+    scales: tuple[Literal["1 ring", "2 rings"], ...] = Field(
+        (), description="means over neighbours at which genes and modules were measured, too"
+    )
+    distances: Literal["patient", "section"] | None = Field(
+        None, description="whose distances ood_score is a percentile of; None = training spots'"
+    )
 
 
 class ModelConfig(Strict):
@@ -255,6 +261,7 @@ class ModelConfig(Strict):
     gene_ids: tuple[str, ...] | None = Field(None, description="Ensembl ids without version")
     held_out: HeldOutConfig | None = Field(None, description="None = nothing was measured, or less")
     stains: int = Field(0, ge=0, description="training slides whose dyes are kept")
+    spectra: int = Field(0, ge=0, description="training slides whose fine structure is kept")
 
     @model_validator(mode="after")
     def _genes_are_distinct(self) -> ModelConfig:

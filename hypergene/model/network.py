@@ -19,6 +19,9 @@ from hypergene.model.niche import Neighbours, make_reader, ring_centroid
 from hypergene.model.readout import Blend, Gallery, KernelReadout, RidgeReadout
 from hypergene.model.reference import Reference
 
+SPECTRUM_BANDS = 5
+"""Numbers that describe a slide's fine structure, see :mod:`hypergene.slide.spectrum`."""
+
 
 class Surroundings(NamedTuple):
     """What a batch of spots sees around itself.
@@ -123,7 +126,8 @@ class HyperGene(nn.Module):
         self.anchor_scale: nn.Parameter | None
         self._add_readouts(features * (1 + config.niche.rings))
         self.modules_to_genes = GeneModules(modules, genes)
-        self.reference = Reference(features)
+        how = config.held_out
+        self.reference = Reference(features, held_out=how is not None and how.distances is not None)
         self.reader = make_reader(config)
         archetypes = Archetypes(config.geometry, modules) if config.geometry.archetypes else None
         self.archetypes: Archetypes | None = archetypes
@@ -133,21 +137,32 @@ class HyperGene(nn.Module):
         self.heldout_pcc: Tensor
         self.ceiling_pcc: Tensor
         self.reliable: Tensor
-        self.held_out = HeldOut(genes) if config.held_out is not None else None
+        self.held_out = None if how is None else HeldOut(how, genes, modules)
         stains = torch.zeros(config.stains, 2, 3) if config.stains else None
         self.register_buffer("stains", stains)
         self.stains: Tensor | None
+        spectra = torch.zeros(config.spectra, SPECTRUM_BANDS) if config.spectra else None
+        self.register_buffer("spectra", spectra)
+        self.spectra: Tensor | None
 
     def add_held_out(self, how: HeldOutConfig) -> HeldOut:
         """Make room for what held-out samples say of each gene; return it, to be filled."""
         self.config = self.config.model_copy(update={"held_out": how})
-        self.held_out = HeldOut(len(self.config.genes)).to(self.heldout_pcc.device)
+        genes, modules = len(self.config.genes), self.config.head.modules
+        self.held_out = HeldOut(how, genes, modules).to(self.heldout_pcc.device)
+        if how.distances is not None:
+            self.reference.add_held_out()
         return self.held_out
 
     def add_stains(self, stains: Tensor) -> None:
         """Remember the dyes of training slides, (slides, 2, 3) unit vectors of optical density."""
         self.config = self.config.model_copy(update={"stains": len(stains)})
         self.stains = stains.to(self.heldout_pcc)
+
+    def add_spectra(self, spectra: Tensor) -> None:
+        """Remember the fine structure of training slides, (slides, SPECTRUM_BANDS)."""
+        self.config = self.config.model_copy(update={"spectra": len(spectra)})
+        self.spectra = spectra.to(self.heldout_pcc)
 
     def _add_readouts(self, width: int) -> None:
         """Make the closed-form readouts of features with ring means of a length `width`."""

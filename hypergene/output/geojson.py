@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,46 @@ def write_geojson(
     RFC 7946 (GeoJSON); QuPath's ``objectType`` and ``measurements`` properties as its GeoJSON
     export writes them.
     """
+    with geojson_writer(path, overwrite=overwrite) as write:
+        write(spots, tissue_fraction)
+
+
+@contextmanager
+def geojson_writer(
+    path: Path, *, overwrite: bool = False
+) -> Iterator[Callable[[Spots, npt.ArrayLike | None], None]]:
+    """Lend a function that adds blocks of spots, and their tissue fractions, to one file.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`write_geojson`, and so is what is written.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and may not be replaced, or cannot be written.
+    """
+    with (
+        atomic_path(path, overwrite=overwrite) as draft,
+        draft.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write('{"type":"FeatureCollection","features":[')
+        separator = "\n"
+
+        def write(spots: Spots, tissue_fraction: npt.ArrayLike | None) -> None:
+            nonlocal separator
+            for feature in _features(spots, _measurements(spots, tissue_fraction)):
+                file.write(separator + feature)
+                separator = ",\n"
+
+        yield write
+        file.write("\n]}\n")
+
+
+def _measurements(
+    spots: Spots, tissue_fraction: npt.ArrayLike | None
+) -> dict[str, npt.NDArray[np.generic]]:
     measurements: dict[str, npt.NDArray[np.generic]] = {
         "array_row": spots.array_row,
         "array_col": spots.array_col,
@@ -68,16 +109,7 @@ def write_geojson(
                 f"{fraction.shape}."
             )
         measurements["tissue_fraction"] = fraction.round(4)
-    with (
-        atomic_path(path, overwrite=overwrite) as draft,
-        draft.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        file.write('{"type":"FeatureCollection","features":[')
-        separator = "\n"
-        for feature in _features(spots, measurements):
-            file.write(separator + feature)
-            separator = ",\n"
-        file.write("\n]}\n")
+    return measurements
 
 
 def _features(spots: Spots, measurements: dict[str, npt.NDArray[np.generic]]) -> Iterator[str]:
@@ -107,6 +139,7 @@ def _outline(layout: Layout, mpp: tuple[float, float]) -> npt.NDArray[np.float64
         corners, reach = 4, math.sqrt(2)
     # A square's corners lie on the diagonals; starting a circle there as well costs nothing.
     angle = 2 * np.pi * np.arange(corners + 1) / corners + np.pi / 4
+    angle += np.radians(layout.orientation_deg)
     angle[-1] = angle[0]
     radius_px = reach * layout.diameter_um / 2 / np.asarray(mpp)
     return np.column_stack([np.cos(angle), np.sin(angle)]) * radius_px

@@ -1,4 +1,8 @@
-"""An AnnData written block by block of its rows, so that memory holds one block."""
+"""An AnnData written block by block of its rows, so that memory holds one block.
+
+How many rows there are is known, and matrices are most of it; tables without genes whose rows are
+still to be found are the affair of :mod:`hypergene.output.anndata_blocks`.
+"""
 
 from __future__ import annotations
 

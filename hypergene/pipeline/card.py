@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from torch import nn
 
-from hypergene.model.config import EncoderConfig, NicheConfig
+from hypergene.evaluation.classes import CLASSES, RELIABLE_ABOVE, reliability_classes
+from hypergene.evaluation.scales import NOWHERE, RINGS_PITCH
+from hypergene.model.config import EncoderConfig, HeldOutConfig, NicheConfig
 from hypergene.model.network import HyperGene
+from hypergene.pipeline.gene_table import readable_at
 from hypergene.training.recipe import Recipe
-from hypergene.training.reliability import CLASSES, RELIABLE_ABOVE, reliability_classes
 from hypergene.training.splits import Split
 from hypergene.training.trainer import Best
 
@@ -74,7 +76,7 @@ def _summary(model: HyperGene) -> str:
     widths = " and ".join(f"{um:g} µm" for um in encoder.tile_um)
     pretrained = "trained from scratch"
     if encoder.pretrained:
-        pretrained = f"started from published weights ({encoder.source or encoder.name})"
+        pretrained = f"started from the weights of {encoder.source or encoder.name}"
     rows = {
         "tissue": config.provenance.tissue,
         "genes": f"{len(config.genes):,}",
@@ -169,8 +171,38 @@ def _held_out(model: HyperGene) -> list[str]:
     }[how.interval]
     return [
         f"Genes by class (`docs/output-format.md`): {counts}. Intervals are over {drawn}. The "
-        f"spread is scaled: {how.calibration}."
+        f"spread is scaled: {how.calibration}.",
+        *_scales(model),
+        *_distances(how),
     ]
+
+
+def _scales(model: HyperGene) -> list[str]:
+    """Say at which scale genes and modules may be read."""
+    if model.config.held_out is None or not model.config.held_out.scales:
+        return []
+    rows = []
+    for kind in ("gene", "module"):
+        finest = readable_at(model, kind).tolist()
+        rows.append(
+            (f"{kind}s", *(f"{finest.count(scale):,}" for scale in (*RINGS_PITCH, NOWHERE)))
+        )
+    return [
+        "Finest scale at which they may be read (class A or B): single spots, or means over the "
+        "first ring or first two rings of neighbours, of truth and prediction alike:",
+        _table(["", *RINGS_PITCH, NOWHERE], rows),
+    ]
+
+
+def _distances(how: HeldOutConfig) -> list[str]:
+    """Say what ``ood_score`` is a percentile of."""
+    of = {
+        "patient": "patients that were held out",
+        "section": "held-out sections of patients that were trained on: the next patient lies "
+        "farther out, and is flagged for that alone",
+        None: "the training spots themselves, which lie nearer than those of any new slide",
+    }[how.distances]
+    return [f"`ood_score` is a percentile of the distances of {of}."]
 
 
 def _test(scores: pd.DataFrame | None) -> list[str]:
@@ -185,7 +217,7 @@ def _test(scores: pd.DataFrame | None) -> list[str]:
         "Test samples, which chose nothing:",
         _table(["sample", "gene set", "held out", "Pearson", "beyond depth", "MSE"], rows),
     ]
-    if (scores["held_out"] == "section").any():
+    if (scores["held_out"] != "patient").any():
         parts.append(
             "Where only the section was held out, others of the same patient (or nobody knows) "
             "were trained on: **optimistic** for new patients."

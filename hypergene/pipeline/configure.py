@@ -123,7 +123,7 @@ def _layout(sample: Sample, measured: Measured) -> LayoutConfig:
             diameter_um=found["diameter_um"],
             pitch_um=found["pitch_um"],
         )
-    return LayoutConfig(**found)
+    return LayoutConfig(**{name: found[name] for name in LayoutConfig.model_fields})
 
 
 def _in_words(layout: LayoutConfig) -> str:

@@ -13,10 +13,11 @@ import torch
 
 from hypergene.errors import HypergeneError, OutputError
 from hypergene.features.cache import ArrayCache
+from hypergene.output import atomic_path
 from hypergene.pipeline.card import model_card
 from hypergene.pipeline.checks.twins import sketch
 from hypergene.pipeline.configure import configure
-from hypergene.pipeline.drafts import draft_of
+from hypergene.pipeline.evaluation.held_out import standings
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.held_out import score_held_out
 from hypergene.pipeline.hierarchy import draw_hierarchy
@@ -32,7 +33,13 @@ from hypergene.training.assess import encode_sections
 from hypergene.training.expression import Measured, keep_measured
 from hypergene.training.lora import check_lora
 from hypergene.training.recipe import DEFAULT_PRESET, Recipe, load_recipe
-from hypergene.training.reliability import copy_reliability, fit_reference, measure_reliability
+from hypergene.training.reliability import (
+    copy_reliability,
+    fit_reference,
+    held_out_ratios,
+    hold_out_reference,
+    measure_reliability,
+)
 from hypergene.training.section import FrozenEncoder, prepare_section
 from hypergene.training.splits import Split, split_samples
 from hypergene.training.views import Views
@@ -231,20 +238,24 @@ def _finetune(
         final = run.train("refit", learnt, more["refit"], [], chosen.best)
     if not distributed.is_main():
         return
+    seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
+    fit_reference(final.model, seen)
     if validation:
         watched = encode_sections(chosen.model, validation, device)
         apart = split.level == "patient"
         measure_reliability(chosen.model, watched, device, apart=apart, seed=options.seed)
         copy_reliability(chosen.model, final.model)
-    seen = encode_sections(final.model, [sections[sample.sample] for sample in used], device)
-    fit_reference(final.model, seen)
+        ratios = held_out_ratios(
+            chosen.model, encode_sections(chosen.model, train, device), watched
+        )
+        hold_out_reference(final.model, ratios, "patient" if apart else "section")
     fit_archetypes(final.model, seen, final.targets.scores, device, options.seed)
     draw_hierarchy(final.model, seen, final.targets.scores, device, out / "hierarchy.png")
 
-    patients = {sample.patient for sample in split.learnt}
     held_out = encode_sections(final.model, tested, device)
-    scores = score_held_out(final.model, held_out, test_sets, patients, out, device)
-    with draft_of(out / "model", overwrite=options.overwrite) as folder:
+    standing = standings(split.test, split.learnt, {})  # the same tissue twice is refused by now
+    scores = score_held_out(final.model, held_out, test_sets, standing, out, device)
+    with atomic_path(out / "model", overwrite=options.overwrite) as folder:
         folder.mkdir()
         card = model_card(final.model, split, recipe, chosen.best, scores)
         write_model(folder, final.model, card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypergene.features.cache import file_fingerprint
 from hypergene.pipeline.checks.twins import Sketch, find_twins, twin_verdicts
 from hypergene.st import Sample
 from hypergene.training.splits import Split
+from hypergene.zoo.own_weights import about_weights
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def refuse_seen_pixels(split: Split, weights: str | None) -> None:
     DataError
         Naming the test samples it saw.
     """
-    seen = set() if weights is None else _files_seen(Path(weights))
+    seen = set() if weights is None else set(about_weights(Path(weights)).get("files") or ())
     if not seen:
         return
     tested, validated = (
@@ -94,17 +94,6 @@ def refuse_seen_pixels(split: Split, weights: str | None) -> None:
             weights,
             validated,
         )
-
-
-def _files_seen(weights: Path) -> set[str]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("hypergene", "{}"))
-        return {str(one) for one in about.get("files", ())}
-    except (OSError, SafetensorError, ValueError, AttributeError, TypeError):
-        return set()  # whoever reads the weights themselves says what is wrong with the file
 
 
 def _print_of(slide: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from hypergene.output import stream_anndata
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path, stream_anndata
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.prediction.about import describe
 from hypergene.pipeline.prediction.encode import Places, encode, room_for_features
 from hypergene.pipeline.prediction.options import PredictOptions
 from hypergene.pipeline.prediction.plan import Plan, make_plan
 from hypergene.pipeline.prediction.readout import Block, SpotScores, matrices, read_out
+from hypergene.report.quality_map import save_quality_map
 from hypergene.slide import Slide, open_slide
 
 __all__ = ["PredictOptions", "predict", "predict_to_file"]
@@ -42,7 +43,8 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
         n spots × genes. ``X``: float32, predicted natural log1p of counts per 10,000;
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
         array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
-        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood;
+        and with a model that has archetypes: archetype, archetype_0 …, archetype_ood; with ``qc``
+        focus, pen, saturation and brightness (:class:`hypergene.slide.SpotQuality`);
         ``var``: heldout_pcc, ceiling_pcc, reliable, and with a model that has their intervals:
         heldout_low, heldout_high, coverage_80, reliability; ``obsm``: spatial (x, y) in level-0 px
         and X_hypergene; ``uns``: spatial (squidpy's) and hypergene (how this was made).
@@ -78,11 +80,15 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
 
 
 def predict_to_file(
-    slide: str | Path, out: str | Path | None = None, options: PredictOptions | None = None
+    slide: str | Path,
+    out: str | Path | None = None,
+    options: PredictOptions | None = None,
+    *,
+    name: str | None = None,
 ) -> Outcome:
-    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``).
+    """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``), with ``qc`` also ``<stem>.qc.png``.
 
-    The file appears under its name when it is whole, or not at all.
+    The files appear under their names when they are whole, or not at all.
 
     Parameters
     ----------
@@ -92,6 +98,8 @@ def predict_to_file(
         Folder for the output; None = beside the slide.
     options
         See :class:`PredictOptions`.
+    name
+        Of the output instead of the slide's stem.
 
     Raises
     ------
@@ -100,11 +108,16 @@ def predict_to_file(
     """
     slide, options = Path(slide), options or PredictOptions()
     folder = slide.parent if out is None else Path(out)
-    target = folder / f"{slide.stem}.{options.format}"
+    target = folder / f"{name or slide.stem}.{options.format}"
+    maps = folder / f"{name or slide.stem}.qc.png"
     watch = Stopwatch()
     with watch("open"):
         opened = open_slide(slide, mpp=options.mpp)
-    with opened, draft_of(target, overwrite=options.overwrite) as draft:
+    with (
+        opened,
+        atomic_path(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
+        atomic_path(target, overwrite=options.overwrite) as draft,
+    ):
         plan = make_plan(opened, options, watch)
         spots = len(plan.placed.spots)
         with stream_anndata(
@@ -119,6 +132,9 @@ def predict_to_file(
             # How long this takes can no longer stand in the file.
             start = time.perf_counter()
             stream.finish(**parts)
+        if drawn is not None:
+            spots_alone = AnnData(obs=parts["obs"], obsm=parts["obsm"], uns=parts["uns"])
+            save_quality_map(spots_alone, drawn)
         watch.seconds["write"] += time.perf_counter() - start
     return Outcome(
         slide=slide,

@@ -38,7 +38,7 @@ def provenance(
         Where the tissue mask came from.
     arguments
         The options of the run. None is left out, since AnnData stores differ in whether they know
-        it; paths become text, tuples of text arrays.
+        it; paths become text, tuples arrays.
     seconds
         Wall time by stage, in seconds.
     """
@@ -58,7 +58,9 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, np.generic):
         return value.item()
-    return text_array(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return text_array(value) if any(isinstance(v, str) for v in value) else np.array(value)
+    return value
 
 
 def text_array(texts: Sequence[str]) -> NDArray[np.str_]:

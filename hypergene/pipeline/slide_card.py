@@ -11,14 +11,23 @@ from numpy.typing import NDArray
 from hypergene.model.network import HyperGene
 from hypergene.pipeline.provenance import text_array
 from hypergene.slide import Slide, TissueMask
+from hypergene.slide.spectrum import tissue_spectrum
 from hypergene.slide.stain import stain_vectors
 
 FAR = 0.99
-"""A spot is out of distribution from this ``ood_score`` on: the last percent in training."""
+"""A spot is out of distribution from this ``ood_score`` on: the last percent of what it is
+compared with."""
+_AGAINST = {
+    "patient": "tissue of the patients that were held out of training",
+    "section": "tissue of the patients the model was trained on, and it knows no others",
+    "training": "tissue the model was trained on",
+}
 _CAUTION_SHARE, _REFUSE_SHARE = 0.2, 0.5
 # Dyes of two slides of one laboratory lie a few degrees apart; this much is added to what the
 # training slides differ by among themselves.
 _STAIN_SLACK_DEGREES = 10.0
+# Likewise: sections of one laboratory differ by 0.1, a resolution wrong by a factor of 2 by 1.
+_SPECTRUM_SLACK = 0.5
 
 
 def slide_card(
@@ -38,8 +47,9 @@ def slide_card(
     Returns
     -------
     card
-        Plain values: mpp, mpp_source, tissue_share, ood_share, stains, stain_degrees,
-        stain_limit_degrees, verdict (``"ok"``, ``"caution"`` or ``"refuse"``), reasons.
+        Plain values: mpp, mpp_source, tissue_share, ood_share, ood_against, stains, stain_degrees,
+        stain_limit_degrees, fine_structure, fine_structure_limit, verdict (``"ok"``,
+        ``"caution"`` or ``"refuse"``), reasons.
     reasons
         Sentences for the user, the same; what the slide itself warns of is among them.
     """
@@ -50,11 +60,13 @@ def slide_card(
             f"{unreadable:,} of {len(obs):,} spots could not be read whole: what could not be "
             "read was taken as white."
         )
+    how = model.config.held_out
+    against = "training" if how is None or how.distances is None else how.distances
     far = float((obs["ood_score"] >= FAR).mean())
     if far > _CAUTION_SHARE:
         (refusals if far > _REFUSE_SHARE else cautions).append(
-            f"{far:.0%} of the spots look unlike nearly all tissue the model was trained on "
-            f"(ood_score at least {FAR:g}): do not trust them."
+            f"{far:.0%} of the spots look unlike nearly all {_AGAINST[against]} (ood_score at "
+            f"least {FAR:g}): do not trust them."
         )
     if not slide.mpp.plausible:
         refusals.append(
@@ -68,6 +80,16 @@ def slide_card(
             f"Its dyes are {degrees:.0f} degrees from those of the nearest training slide, where "
             f"up to {limit:.0f} are usual: another stain, scanner or laboratory."
         )
+    spectrum = tissue_spectrum(slide, mask)
+    structures = None if model.spectra is None else model.spectra.cpu().numpy().astype(np.float64)
+    sharpness, usual = spectrum_distance(spectrum, structures)
+    if abs(sharpness) > usual:
+        less, finer = ("less", "finer") if sharpness < 0 else ("more", "coarser")
+        cautions.append(
+            f"It has {less} fine structure than the training slides ({sharpness:+.1f}, where up to "
+            f"{usual:.1f} is usual): out of focus, another scanner, or a resolution in truth "
+            f"{finer} than {slide.mpp.x:g} µm/px."
+        )
     reasons = [*refusals, *cautions]
     verdict = "refuse" if refusals else "caution" if cautions else "ok"
     card: dict[str, Any] = {
@@ -75,8 +97,11 @@ def slide_card(
         "mpp_source": slide.mpp.source,
         "tissue_share": float(mask.mask.mean()),
         "ood_share": far,
+        "ood_against": against,
         "stain_degrees": degrees,
         "stain_limit_degrees": limit,
+        "fine_structure": sharpness,
+        "fine_structure_limit": usual,
         "verdict": verdict,
         "reasons": text_array(reasons),
     }
@@ -111,6 +136,37 @@ def stain_distance(
         np.fill_diagonal(between, np.inf)
         usual = float(between.min(axis=1).max())
     return float(_angles(stains, known).min()), usual + _STAIN_SLACK_DEGREES
+
+
+def spectrum_distance(
+    spectrum: NDArray[np.float64] | None, known: NDArray[np.float64] | None
+) -> tuple[float, float]:
+    """Compare a slide's fine structure with that of the training slides.
+
+    Parameters
+    ----------
+    spectrum
+        (bands,), of the slide, see :func:`hypergene.slide.spectrum.tissue_spectrum`; None =
+        unknown.
+    known
+        (slides, bands), of the training slides; None = unknown.
+
+    Returns
+    -------
+    difference, limit
+        Mean over bands of the natural logarithm of power, less that of the training slide that is
+        nearest to it: negative for a slide with less fine structure; and how far from 0 is usual:
+        the greatest such distance among the training slides, and 0.5. NaN = unknown.
+    """
+    if spectrum is None or known is None or not len(known):
+        return float("nan"), float("nan")
+    levels, own = np.sort(known.mean(axis=1)), float(spectrum.mean())
+    gaps = np.diff(levels)
+    usual = 0.0
+    if len(gaps):
+        usual = float(np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf)).max())
+    nearest = float(levels[np.abs(levels - own).argmin()])
+    return own - nearest, usual + _SPECTRUM_SLACK
 
 
 def sentence(card: dict[str, Any]) -> str:

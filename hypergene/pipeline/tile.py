@@ -14,16 +14,26 @@ from anndata import AnnData
 from PIL import Image
 
 from hypergene.errors import UsageError
-from hypergene.output import write_anndata, write_geojson
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path, write_anndata, write_geojson
 from hypergene.pipeline.outcome import Outcome, Stopwatch
-from hypergene.pipeline.placement import SpotsOnTissue, place_spots, slide_images, spot_table
-from hypergene.pipeline.provenance import provenance
+from hypergene.pipeline.placement import (
+    SpotsOnTissue,
+    place_spots,
+    slide_images,
+    spot_quality,
+    spot_table,
+)
+from hypergene.pipeline.provenance import provenance, text_array
+from hypergene.pipeline.tile_blocks import BlockDrafts, tile_in_blocks
 from hypergene.report.overlay import draw_overlay
-from hypergene.slide import Slide, open_slide, read_tiles
-from hypergene.spots import Spots, layout_named
+from hypergene.report.quality_map import save_quality_map
+from hypergene.slide import Slide, SpotQuality, open_slide, read_tiles
+from hypergene.spots import Spots, lattice_on, layout_named
 
 log = logging.getLogger(__name__)
+
+MOST_IN_A_TABLE = 500_000
+"""Places of a lattice beyond which spots are laid and written in blocks."""
 
 _TILES_PER_CHUNK = 16
 
@@ -38,14 +48,21 @@ class TileOptions:
         A name that :func:`hypergene.spots.layout_named` knows.
     diameter_um, pitch_um
         Spot diameter and centre-to-centre distance in µm; None = the layout's own.
+    orientation_deg
+        By how much the lattice is turned about its centre, degrees, clockwise.
+    offset_um
+        (x, y) where the lattice starts, µm from the slide's top left corner; None = centred.
     coords
         A file of spot centres instead of a lattice.
     mpp
         Microns per pixel of level 0, over the slide's own word.
     tissue
-        ``"auto"``, ``"none"`` or the path of a mask image.
+        ``"auto"``, ``"none"``, the name of a plugin, or a mask as a picture or GeoJSON.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
+    qc
+        Measure focus, pen, saturation and brightness of the spots, and draw them in
+        ``<stem>.qc.png``.
     geojson
         Write ``<stem>.spots.geojson`` for QuPath.
     pixels
@@ -61,10 +78,13 @@ class TileOptions:
     layout: str = "visium"
     diameter_um: float | None = None
     pitch_um: float | None = None
+    orientation_deg: float = 0.0
+    offset_um: tuple[float, float] | None = None
     coords: Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
+    qc: bool = False
     geojson: bool = False
     pixels: bool = False
     width_um: float = 112.0
@@ -82,8 +102,10 @@ def tile(
     """Lay spots over a slide's tissue and write them.
 
     Writes ``<stem>.spots.zarr`` (an AnnData of n spots × 0 genes), ``<stem>.spots.png`` (the spots
-    over the slide) and, where asked, ``<stem>.spots.geojson`` and ``<stem>.tiles.zarr``. All of
-    them appear together when the whole is done, or none does.
+    over the slide) and, where asked, ``<stem>.qc.png``, ``<stem>.spots.geojson`` and
+    ``<stem>.tiles.zarr``. All of them appear together when the whole is done, or none does.
+    Lattices of more than ``MOST_IN_A_TABLE`` places are written in blocks, in bounded memory,
+    without tiles and quality.
 
     Parameters
     ----------
@@ -105,7 +127,10 @@ def tile(
     options = replace(options or TileOptions(), **overrides)
     _check_tile_size(options)
     layout = layout_named(
-        options.layout, diameter_um=options.diameter_um, pitch_um=options.pitch_um
+        options.layout,
+        diameter_um=options.diameter_um,
+        pitch_um=options.pitch_um,
+        orientation_deg=options.orientation_deg,
     )
     watch = Stopwatch()
     with ExitStack() as stack:
@@ -116,14 +141,23 @@ def tile(
         overlay = folder / f"{slide.stem}.spots.png"
         shapes = folder / f"{slide.stem}.spots.geojson"
         tiles = folder / f"{slide.stem}.tiles.zarr"
-        written = [overlay, *[shapes] * options.geojson, *[tiles] * options.pixels, table]
+        maps = folder / f"{slide.stem}.qc.png"
+        written = [overlay, *[maps] * options.qc, *[shapes] * options.geojson]
+        written += [*[tiles] * options.pixels, table]
         # Each stays under its temporary name until the stack unwinds without an error; one that
         # exists already or cannot be written is known before the work begins.
         draft = {
-            path: stack.enter_context(draft_of(path, overwrite=options.overwrite))
+            path: stack.enter_context(atomic_path(path, overwrite=options.overwrite))
             for path in written
         }
 
+        if options.coords is None:
+            mpp = (opened.mpp.x, opened.mpp.y)
+            lattice = lattice_on(layout, opened.dimensions, mpp, offset_um=options.offset_um)
+            if len(lattice) > MOST_IN_A_TABLE:
+                drafts = BlockDrafts(draft[table], draft[overlay], draft.get(shapes))
+                number = tile_in_blocks(opened, lattice, options, drafts, watch)
+                return Outcome(slide, table, number, None, watch.seconds, [*opened.warnings])
         with watch("spots"):
             placed = place_spots(
                 opened,
@@ -131,15 +165,24 @@ def tile(
                 coords=options.coords,
                 tissue=options.tissue,
                 min_tissue=options.min_tissue,
+                offset_um=options.offset_um,
             )
         log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
+        quality = None
+        if options.qc:
+            with watch("quality"):
+                quality = spot_quality(opened, placed.spots, workers=options.workers)
         unreadable = None
         if options.pixels:
             with watch("pixels"):
                 unreadable = write_tiles(opened, placed.spots, draft[tiles], options)
         with watch("images"):
             adata = spots_anndata(
-                opened, placed, min_tissue=options.min_tissue, unreadable=unreadable
+                opened,
+                placed,
+                min_tissue=options.min_tissue,
+                unreadable=unreadable,
+                quality=quality,
             )
             overlay_of(adata, placed, options.min_tissue).save(draft[overlay], format="PNG")
         if options.geojson:
@@ -157,8 +200,10 @@ def tile(
             tissue=placed.mask.source,
             arguments=asdict(options),
             seconds=watch.seconds,
-        )
+        ) | {"warnings": text_array(opened.warnings)}
         with watch("write"):
+            if options.qc:
+                save_quality_map(adata, draft[maps])
             write_anndata(adata, draft[table], overwrite=True)
     return Outcome(
         slide=slide,
@@ -175,10 +220,11 @@ def spots_anndata(
     *,
     min_tissue: float,
     unreadable: list[int] | None = None,
+    quality: SpotQuality | None = None,
 ) -> AnnData:
     """Return spots as an AnnData of n spots × 0 genes, with squidpy's images of the slide."""
     adata = AnnData(
-        obs=spot_table(placed, min_tissue=min_tissue, unreadable=unreadable),
+        obs=spot_table(placed, min_tissue=min_tissue, unreadable=unreadable, quality=quality),
         var=pd.DataFrame(index=pd.Index([], dtype=object)),
     )
     adata.obsm["spatial"] = placed.spots.xy_px

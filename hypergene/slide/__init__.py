@@ -1,24 +1,31 @@
-"""Opening slides: resolution with its source, tissue mask and tiles in micrometres.
+"""Opening slides: resolution with its source, tissue mask, quality and tiles in micrometres.
 
 Nothing here imports torch, and nothing here knows about genes or spots' layouts.
 """
 
 from __future__ import annotations
 
+from hypergene.slide.quality import SpotQuality, measure_quality
 from hypergene.slide.reader import Level
 from hypergene.slide.resolution import Mpp
 from hypergene.slide.slide import Slide, open_slide
 from hypergene.slide.tiles import read_tiles
-from hypergene.slide.tissue import TissueMask, find_tissue, load_tissue, whole_slide
+from hypergene.slide.tissue import TissueMask, find_tissue, whole_slide
+from hypergene.slide.tissue_file import load_tissue
+from hypergene.slide.tissue_plugin import plugin_tissue, tissue_plugins
 
 __all__ = [
     "Level",
     "Mpp",
     "Slide",
+    "SpotQuality",
     "TissueMask",
     "find_tissue",
     "load_tissue",
+    "measure_quality",
     "open_slide",
+    "plugin_tissue",
     "read_tiles",
+    "tissue_plugins",
     "whole_slide",
 ]

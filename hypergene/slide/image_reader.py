@@ -16,6 +16,9 @@ from hypergene.slide.rgb import as_rgb
 _STRIP_PX = 512
 _EXIF_ORIENTATION = 0x0112
 _PNG_DEPTH_AT = 24
+#: Neither deflate nor JPEG's one bit a coefficient block packs more than this into a byte
+#: (zlib, technical details: 1032:1; ITU-T T.81, F.1.2: a code has at least one bit).
+_DENSEST = 1032
 _TILE_IT = "Convert it to a tiled pyramidal TIFF (vips tiffsave --tile --pyramid)."
 _TURNED = "The picture asks to be shown turned (EXIF); its pixels are used as they are stored."
 
@@ -74,9 +77,15 @@ class ImageReader:
             ) from error
         return cls(pixels, "jpeg" if depth is None else "png", warnings)
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """Offer the picture as it is only, since all of it is decoded."""
+        return (1,)
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
         """Read a rectangle inside the picture (px) as uint8 (height, width, 3)."""
-        return np.ascontiguousarray(self._pixels[row : row + height, column : column + width])
+        return self._pixels[row : row + height, column : column + width].copy()
 
     def reopen(self) -> ImageReader:
         """Share the decoded pixels with another thread."""
@@ -101,6 +110,13 @@ def _refuse(picture: Image.Image, depth: int | None, path: Path) -> None:
             f"{path} has 16 bits a channel; slides have 8.", hint="Export it with 8 bits."
         )
     width, height = picture.size
+    held = width * height * len(picture.getbands()) * min(depth or 8, 8) / 8
+    if held > _DENSEST * path.stat().st_size:
+        raise SlideError(
+            f"{path} is damaged: it claims to be {width} x {height} px, more than a file of its "
+            f"size can hold.",
+            hint="Copy or export it again.",
+        )
     if width * height * 3 > MAX_PIECE_BYTES:
         raise SlideError(
             f"{path} is {width} x {height} px, too large to decode in one piece.",

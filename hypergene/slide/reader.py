@@ -51,8 +51,17 @@ class Reader(Protocol):
     resolutions: tuple[Mpp, ...]
     warnings: tuple[str, ...]
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle that lies inside the level, all in px of that level.
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """How many times smaller on each side a level can be read at less cost; first 1."""
+        ...
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle that lies inside the level.
+
+        All lengths are in px of that level made `shrink` times smaller on each side, of which
+        there are ``width // shrink`` by ``height // shrink``; `shrink` is one of :meth:`shrinks`.
 
         Returns
         -------

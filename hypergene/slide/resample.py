@@ -11,6 +11,10 @@ from PIL import Image
 #: A rectangle (left, top, right, bottom) in continuous px: pixel i spans [i, i + 1).
 Box = tuple[float, float, float, float]
 
+#: So little beside the px of the level, in px, a px of the result is that px: what the filter
+#: would mix in, at most an eighth of a grey level of a neighbour, is lost in rounding.
+_BESIDE_PX = 1 / 2048
+
 
 def needed(
     box: Box, size: tuple[int, int], level_size: tuple[int, int]
@@ -34,6 +38,9 @@ def needed(
     tuple of int
         Left, top, right, bottom in px of the level.
     """
+    if _coincides(box, size):
+        left, top = round(box[0]), round(box[1])
+        return left, top, left + size[0], top + size[1]
     sides: list[int] = []
     for axis in range(2):
         low, high = box[axis], box[axis + 2]
@@ -66,5 +73,16 @@ def resample(pixels: NDArray[np.uint8], box: Box, size: tuple[int, int]) -> NDAr
     numpy.ndarray
         uint8 (size[1], size[0], 3).
     """
+    if _coincides(box, size):
+        left, top = round(box[0]), round(box[1])
+        return pixels[top : top + size[1], left : left + size[0]]
     triangle = Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(pixels).resize(size, triangle, box=box))
+
+
+def _coincides(box: Box, size: tuple[int, int]) -> bool:
+    """Whether every px of the result is one px of the level."""
+    sides = box[0], box[1], box[2] - size[0], box[3] - size[1]
+    return all(abs(side - round(side)) < _BESIDE_PX for side in sides) and (
+        round(sides[0]) == round(sides[2]) and round(sides[1]) == round(sides[3])
+    )

@@ -16,6 +16,9 @@ PLAUSIBLE_MPP = (0.05, 20.0)
 #: Two statements that differ by more than this share contradict each other.
 TOLERANCE = 0.05
 
+#: The statement that photo editors make, too: how large to print the picture.
+_PRINT_SETTING = "tiff.XResolution"
+
 #: Micrometres per unit of the TIFF tag ResolutionUnit (TIFF 6.0, page 38; 4 and 5 are tifffile's).
 TIFF_UNIT_UM = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}
 
@@ -23,6 +26,12 @@ TIFF_UNIT_UM = {2: 25_400.0, 3: 10_000.0, 4: 1_000.0, 5: 1.0}
 OME_UNIT_UM = {
     "m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3,
     "pm": 1e-6, "Å": 1e-4, "in": 25_400.0, "thou": 25.4, "mil": 25.4,
+}  # fmt: skip
+
+#: What ImageJ writes for the unit of a length, besides the names above ("\\u00B5m" as it stands).
+_IMAGEJ_UNITS = {
+    "\\u00b5m": "µm", "micron": "µm", "microns": "µm", "micrometer": "µm", "micrometre": "µm",
+    "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "inch": "in",
 }  # fmt: skip
 
 
@@ -36,7 +45,7 @@ class Mpp:
         Micrometres per px along the columns and along the rows.
     source
         ``"--mpp"``, or the key in the file: ``"openslide.mpp-x"``, ``"aperio.MPP"``,
-        ``"tiff.XResolution"``, ``"ome.PhysicalSizeX"``.
+        ``"tiff.XResolution"``, ``"imagej.unit"``, ``"ome.PhysicalSizeX"``.
     """
 
     x: float
@@ -85,7 +94,22 @@ def from_tiff(
     per_unit = [_ratio(value) for value in (x, y) if value is not None]
     if unit_um is None or not per_unit or min(per_unit) <= 0:
         return None
-    return Mpp(unit_um / per_unit[0], unit_um / per_unit[-1], "tiff.XResolution")
+    return Mpp(unit_um / per_unit[0], unit_um / per_unit[-1], _PRINT_SETTING)
+
+
+def from_imagej(
+    x: tuple[int, int] | float | None, y: tuple[int, int] | float | None, unit: str | None
+) -> Mpp | None:
+    """Mpp from the TIFF tags of a picture that ImageJ or Fiji saved: px per `unit`.
+
+    ImageJ leaves ResolutionUnit at none and writes the unit's name into the description.
+    """
+    name = (unit or "").strip().lower()
+    unit_um = OME_UNIT_UM.get(_IMAGEJ_UNITS.get(name, name))
+    per_unit = [_ratio(value) for value in (x, y) if value is not None]
+    if unit_um is None or not per_unit or min(per_unit) <= 0:
+        return None
+    return Mpp(unit_um / per_unit[0], unit_um / per_unit[-1], "imagej.unit")
 
 
 def from_ome(x: str | None, y: str | None, unit_x: str | None, unit_y: str | None) -> Mpp | None:
@@ -134,7 +158,8 @@ def choose(
     mpp : Mpp
         The one used.
     warnings : list of str
-        At most one sentence, naming the one used and those that contradict it.
+        Sentences that name the one used and those that contradict it, those that cannot be true
+        though it is no print setting that says so, and px that are not square.
 
     Raises
     ------
@@ -152,7 +177,17 @@ def choose(
         )
     used = given or believable[0]
     against = "; ".join(str(mpp) for mpp in believable if not used.agrees(mpp))
-    return used, [f"Using {used}, although the file also says {against}."] if against else []
+    absurd = "; ".join(
+        str(mpp) for mpp in found if not mpp.plausible and mpp.source != _PRINT_SETTING
+    )
+    warnings = []
+    if against:
+        warnings.append(f"Using {used}, although the file also says {against}.")
+    if absurd:
+        warnings.append(f"Using {used}; what the file says is implausible: {absurd}.")
+    if not math.isclose(used.x, used.y, rel_tol=TOLERANCE):
+        warnings.append(f"The pixels are not square, {used}; tiles are resampled to square ones.")
+    return used, warnings
 
 
 def _number(text: str) -> float:

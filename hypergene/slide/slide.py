@@ -21,6 +21,11 @@ from hypergene.slide.rgb import WHITE
 #: A level this much coarser than wanted still counts as fine enough: mpp is not known better.
 FINE_ENOUGH = 1.01
 
+#: JPEG tiles are decoded smaller only as far as this many of their px are left for one of the
+#: result on each side: the filter is then the triangle still, and not the decoder's. (Pillow's
+#: ``reducing_gap`` for the same purpose.)
+SHRUNK_LEFT = 2.0
+
 #: Side in px of a level that is read in one piece when the whole slide is resampled.
 BLOCK_PX = 2048
 
@@ -110,7 +115,8 @@ class Slide:
     ) -> NDArray[np.uint8]:
         """Read a square of `width_um` micrometres at exactly the wanted resolution.
 
-        Read from the level nearest above the wanted resolution (or level 0), then resampled, on
+        Read from the level nearest above the wanted resolution (or level 0), which JPEG tiles
+        give 2 or 4 times smaller if that leaves twice the wanted resolution; then resampled, on
         each axis by that axis' mpp.
 
         Parameters
@@ -133,7 +139,8 @@ class Slide:
             If the pixels cannot be decoded; the slide stays usable.
         """
         index = self.level_for(width_um / size_px)
-        across, down = self.levels[index].downsample
+        shrink = self._shrink_for(index, width_um / size_px)
+        across, down = (factor * shrink for factor in self.levels[index].downsample)
         half_x, half_y = width_um / self.mpp.x / 2, width_um / self.mpp.y / 2
         box = (
             (center_x_px - half_x) / across,
@@ -141,7 +148,7 @@ class Slide:
             (center_x_px + half_x) / across,
             (center_y_px + half_y) / down,
         )
-        return self._resampled(index, box, (size_px, size_px))
+        return self._resampled(index, box, (size_px, size_px), shrink)
 
     def level_for(self, mpp: float) -> int:
         """Find the coarsest level that is still at least as fine as `mpp` on both axes.
@@ -158,9 +165,8 @@ class Slide:
         """
         fine = [
             index
-            for index, level in enumerate(self.levels)
-            if max(self.mpp.x * level.downsample[0], self.mpp.y * level.downsample[1])
-            <= mpp * FINE_ENOUGH
+            for index in range(len(self.levels))
+            if self._level_mpp(index) <= mpp * FINE_ENOUGH
         ]
         return fine[-1] if fine else 0
 
@@ -218,7 +224,7 @@ class Slide:
                 right = min(left + step_x, width)
                 box = (left * across, top * down, right * across, bottom * down)
                 result[top:bottom, left:right] = self._resampled(
-                    index, box, (right - left, bottom - top), read
+                    index, box, (right - left, bottom - top), read=read
                 )
         return result
 
@@ -230,31 +236,43 @@ class Slide:
         """Let go of the file; closing twice is allowed."""
         self._reader.close()
 
+    def _shrink_for(self, index: int, mpp: float) -> int:
+        bearable = mpp * FINE_ENOUGH / (SHRUNK_LEFT * self._level_mpp(index))
+        return max(s for s in self._reader.shrinks(index) if s == 1 or s <= bearable)
+
+    def _level_mpp(self, index: int) -> float:
+        """Microns per px of a level, along the coarser axis."""
+        across, down = self.levels[index].downsample
+        return max(self.mpp.x * across, self.mpp.y * down)
+
     def _resampled(
         self,
         index: int,
         box: tuple[float, float, float, float],
         size: tuple[int, int],
+        shrink: int = 1,
         read: ReadLevel | None = None,
     ) -> NDArray[np.uint8]:
         level = self.levels[index]
-        left, top, right, bottom = needed(box, size, (level.width, level.height))
-        pixels = (read or self._read_level)(index, left, top, right - left, bottom - top)
+        level_size = level.width // shrink, level.height // shrink
+        left, top, right, bottom = needed(box, size, level_size)
+        place = index, left, top, right - left, bottom - top
+        pixels = self._read_level(*place, shrink) if read is None else read(*place)
         inside = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
         return resample(pixels, inside, size)
 
     def _read_level(
-        self, index: int, column: int, row: int, width: int, height: int
+        self, index: int, column: int, row: int, width: int, height: int, shrink: int = 1
     ) -> NDArray[np.uint8]:
         level = self.levels[index]
-        left, right = max(column, 0), min(column + width, level.width)
-        top, bottom = max(row, 0), min(row + height, level.height)
+        left, right = max(column, 0), min(column + width, level.width // shrink)
+        top, bottom = max(row, 0), min(row + height, level.height // shrink)
         if (left, top, right, bottom) == (column, row, column + width, row + height):
-            return self._reader.read(index, column, row, width, height)
+            return self._reader.read(index, column, row, width, height, shrink)
         result = np.full((height, width, 3), WHITE, np.uint8)
         if left < right and top < bottom:
             result[top - row : bottom - row, left - column : right - column] = self._reader.read(
-                index, left, top, right - left, bottom - top
+                index, left, top, right - left, bottom - top, shrink
             )
         return result
 

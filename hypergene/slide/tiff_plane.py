@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 
 from hypergene.errors import SlideError
 from hypergene.slide.encoded_size import encoded_size
+from hypergene.slide.jpeg_tiles import SHRINKS, JpegTiles
 from hypergene.slide.reader import MAX_PIECE_BYTES
 
 #: A file that has lost more than this share of the tiles of its largest page is damaged.
 MAX_LOST = 0.05
+
+#: Within which the header of a JPEG says its size, segments of a camera or a scanner before it.
+_HEAD_BYTES = 2**17
+
+#: The tag by which OpenSlide knows an NDPI (tifffile asks for the maker's name, too).
+_NDPI = 65420
 
 # Values of the TIFF tags Compression, PlanarConfiguration and PhotometricInterpretation.
 JPEGS = {6, 7, 33007, 34892}
@@ -44,6 +51,7 @@ class Plane:
     offsets: Sequence[int]
     counts: Sequence[int]
     _decode: Callable[..., tuple[Any, ...]]
+    _jpeg: JpegTiles | None = None
 
     @classmethod
     def of(cls, page: Any) -> Plane:
@@ -65,6 +73,7 @@ class Plane:
             offsets=page.dataoffsets,
             counts=page.databytecounts,
             _decode=partial(key.decode, **options),
+            _jpeg=JpegTiles.of(page) if key.is_tiled else None,
         )
 
     @property
@@ -76,6 +85,13 @@ class Plane:
     def down(self) -> int:
         """Tiles one below the other."""
         return -(-self.height // self.tile_height)
+
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """How many times smaller on each side its tiles can be decoded at less cost."""
+        if self._jpeg is None or self.tile_width % SHRINKS[-1] or self.tile_height % SHRINKS[-1]:
+            return (1,)
+        return SHRINKS
 
     @property
     def is_whole(self) -> bool:
@@ -106,8 +122,17 @@ class Plane:
         few = int(lost.sum())
         return (f"{few} of {lost.size} tiles lie beyond the end of the file.",) if few else ()
 
-    def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, index: int, shrink: int = 1) -> NDArray[np.uint8]:
         """Decode one tile, uint8 (tile height, tile width, samples).
+
+        Parameters
+        ----------
+        data
+            The tile as it lies in the file.
+        index
+            Its number.
+        shrink
+            One of :attr:`shrinks`, by which the sides are divided.
 
         Raises
         ------
@@ -117,6 +142,10 @@ class Plane:
         claimed = encoded_size(data)
         if claimed and (claimed[0] > self.tile_width or claimed[1] > self.tile_height):
             raise ValueError(f"a tile claims to be {claimed[0]} x {claimed[1]} px")
+        if self._jpeg is not None:
+            if claimed is None:
+                raise ValueError("a tile is not a JPEG")
+            return self._jpeg.decode(data, claimed, shrink)
         return np.asarray(self._decode(data, index)[0])[0]
 
 
@@ -144,16 +173,24 @@ class LostTiles:
         ------
         SlideError
             If the largest page has lost more than 5 % of its tiles, has fewer of them than its
-            size needs, or has tiles too large to decode.
+            size needs, has tiles too large to decode, or is an NDPI with a JPEG larger than its
+            page, for which OpenSlide would take memory unasked.
         """
         try:
             with tifffile.TiffFile(path) as tif:
                 found: list[Any] = list(tif.pages)
                 slide = Plane.of(max(found, key=area))
                 pages = [Plane.of(page) for page in found if page.keyframe.is_tiled]
+                is_ndpi = _NDPI in found[0].tags
+                too_large = is_ndpi and any(_claims_more(tif, page) for page in found)
         except Exception:
             # Vendors bend TIFF in ways that tifffile need not know; the other library reads it.
             return cls()
+        if too_large:
+            raise SlideError(
+                f"{path} is damaged: one of its pictures claims to be larger than its page.",
+                hint="Copy or download it again.",
+            )
         for plane in pages:
             tile_bytes = plane.tile_width * plane.tile_height * plane.samples
             if not plane.is_whole or tile_bytes > MAX_PIECE_BYTES:
@@ -180,6 +217,13 @@ class LostTiles:
             if grid[rows, columns].any():
                 return True
         return False
+
+
+def _claims_more(tif: tifffile.TiffFile, page: Any) -> bool:
+    """Whether the JPEG of a page says a larger size than the page does."""
+    tif.filehandle.seek(page.dataoffsets[0])
+    claimed = encoded_size(tif.filehandle.read(_HEAD_BYTES))
+    return claimed is not None and (claimed[0] > page.imagewidth or claimed[1] > page.imagelength)
 
 
 def truncated(path: Path) -> SlideError:

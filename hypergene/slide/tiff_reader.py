@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ import tifffile
 from numpy.typing import NDArray
 
 from hypergene.errors import SlideError
+from hypergene.slide.file_tiles import FileTiles
 from hypergene.slide.reader import MAX_PIECE_BYTES, Level, pyramid
-from hypergene.slide.resolution import Mpp, from_ome, from_tiff
+from hypergene.slide.resolution import Mpp, from_imagej, from_ome, from_tiff
 from hypergene.slide.rgb import WHITE, as_rgb
 from hypergene.slide.tiff_plane import JPEGS, WHITE_IS_ZERO, Plane, area, truncated
 
-#: Decoded tiles kept for the next read, in bytes, so that neighbours decode a tile once.
-CACHE_BYTES = 64 * 2**20
-
 # Values of the TIFF tags Compression and PhotometricInterpretation.
 _JPEG2000S = {33003, 33004, 33005, 34712}
+#: Not compressed, LZW, deflate, PackBits, LZMA and Zstandard, which stop where the tile is full;
+#: and JPEG, JPEG 2000 and WebP, of which we know beforehand what they will fill.
+_BOUNDED = {1, 5, 8, 32946, 32773, 34925, 34926, 50000, 34927, 50001} | JPEGS | _JPEG2000S
 _COLOURS = {WHITE_IS_ZERO, 1, 2, 6}  # and black is zero, RGB, YCbCr
 _PLAIN_AXES = {"YX", "YXS", "SYX", "CYX"}
 _CONVERT = "Convert it to a tiled 8-bit RGB TIFF (vips tiffsave --tile --pyramid)."
@@ -44,13 +44,11 @@ class TiffReader:
         vendor: str,
         resolutions: tuple[Mpp, ...],
         warnings: tuple[str, ...],
+        tiles: FileTiles | None = None,
     ) -> None:
         self._path = path
         self._planes = planes
-        self._file = path.open("rb")
-        self._size = path.stat().st_size
-        self._cache: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
-        self._cached_bytes = 0
+        self._tiles = tiles or FileTiles(path, dict(enumerate(planes)))
         self.vendor = vendor
         self.resolutions = resolutions
         self.warnings = warnings
@@ -80,7 +78,7 @@ class TiffReader:
                 ome = tif.ome_metadata
                 resolutions = (
                     *_ome_resolution(ome, tif.series.index(series), len(tif.series)),
-                    *_tag_resolution(series.keyframe),
+                    *_tag_resolution(series.keyframe, tif.imagej_metadata or {}),
                 )
         except SlideError:
             raise
@@ -90,14 +88,15 @@ class TiffReader:
             ) from error
         return cls(path, planes, "ome-tiff" if ome else "tiff", resolutions, warnings)
 
-    def read(self, level: int, column: int, row: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Read a rectangle inside the level (px of that level) as uint8 (height, width, 3)."""
-        parts = [
-            self._read_plane(level, index, sample, column, row, width, height)
-            for index, plane in enumerate(self._planes[level])
-            for sample in range(plane.sets)
-        ]
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """How many times smaller on each side a level can be read at less cost."""
+        return self._tiles.shrinks(level)
+
+    def read(
+        self, level: int, column: int, row: int, width: int, height: int, shrink: int = 1
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle inside the level (px of it, shrunk) as uint8 (height, width, 3)."""
+        pixels = self._tiles.read(level, column, row, width, height, shrink)
         plane = self._planes[level][0]
         if plane.inverted:
             pixels = WHITE - pixels
@@ -108,67 +107,18 @@ class TiffReader:
 
     def reopen(self) -> TiffReader:
         """Open the same file once more, for another thread; the structure is shared."""
-        return TiffReader(self._path, self._planes, self.vendor, self.resolutions, self.warnings)
+        return TiffReader(
+            self._path,
+            self._planes,
+            self.vendor,
+            self.resolutions,
+            self.warnings,
+            self._tiles.reopen(),
+        )
 
     def close(self) -> None:
         """Close the file and forget the decoded tiles."""
-        self._file.close()
-        self._cache.clear()
-        self._cached_bytes = 0
-
-    def _read_plane(
-        self, level: int, index: int, sample: int, column: int, row: int, width: int, height: int
-    ) -> NDArray[np.uint8]:
-        plane = self._planes[level][index]
-        result = np.full((height, width, plane.samples), WHITE, np.uint8)
-        for down in range(row // plane.tile_height, -(-(row + height) // plane.tile_height)):
-            for across in range(
-                column // plane.tile_width, -(-(column + width) // plane.tile_width)
-            ):
-                number = (sample * plane.down + down) * plane.across + across
-                tile = self._tile(level, index, number)
-                if tile is None:
-                    continue
-                left, top = across * plane.tile_width, down * plane.tile_height
-                x0, x1 = max(column, left), min(column + width, left + tile.shape[1])
-                y0, y1 = max(row, top), min(row + height, top + tile.shape[0])
-                result[y0 - row : y1 - row, x0 - column : x1 - column] = tile[
-                    y0 - top : y1 - top, x0 - left : x1 - left
-                ]
-        return result
-
-    def _tile(self, level: int, index: int, number: int) -> NDArray[np.uint8] | None:
-        """One decoded tile; None where the file has none, as scanners do for bare glass."""
-        where = level, index, number
-        if where in self._cache:
-            self._cache.move_to_end(where)
-            return self._cache[where]
-        plane = self._planes[level][index]
-        try:
-            offset, count = plane.offsets[number], plane.counts[number]
-            if not count:
-                return None
-            if offset + count > self._size:
-                raise SlideError("the file ends there")
-            self._file.seek(offset)
-            tile = plane.decode(self._file.read(count), number)
-        except Exception as error:
-            # Each codec has its own exceptions; whichever it is, this tile cannot be decoded.
-            raise self._undecodable(level, plane, number, error) from error
-        self._cache[where] = tile
-        self._cached_bytes += tile.nbytes
-        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        return tile
-
-    def _undecodable(self, level: int, plane: Plane, number: int, error: Exception) -> SlideError:
-        down, across = divmod(number % (plane.across * plane.down), plane.across)
-        x_scale, y_scale = self.levels[level].downsample
-        x, y = across * plane.tile_width * x_scale, down * plane.tile_height * y_scale
-        return SlideError(
-            f"{self._path} cannot be decoded at x {x:.0f}, y {y:.0f} px ({error}).",
-            hint="The file is damaged there; copy or export it again.",
-        )
+        self._tiles.close()
 
 
 def _is_cut(tif: tifffile.TiffFile) -> bool:
@@ -207,6 +157,12 @@ def _refuse(series: Any, planes: tuple[tuple[Plane, ...], ...], path: Path) -> t
             f"({channels} channels, photometric {int(key.photometric)}).",
             hint=_CONVERT,
         )
+    if key.compression not in _BOUNDED:
+        raise SlideError(
+            f"{path} is compressed in a way that hypergene does not read "
+            f"({getattr(key.compression, 'name', key.compression)}).",
+            hint=_CONVERT,
+        )
     largest = max(p.tile_width * p.tile_height * channels for level in planes for p in level)
     if largest > MAX_PIECE_BYTES:
         raise SlideError(
@@ -217,13 +173,15 @@ def _refuse(series: Any, planes: tuple[tuple[Plane, ...], ...], path: Path) -> t
     return ()
 
 
-def _tag_resolution(page: Any) -> Iterator[Mpp]:
+def _tag_resolution(page: Any, imagej: dict[str, Any]) -> Iterator[Mpp]:
     def tag(name: str) -> Any:
         found = page.tags.get(name)
         return None if found is None else found.value
 
-    unit = tag("ResolutionUnit")
-    mpp = from_tiff(tag("XResolution"), tag("YResolution"), 2 if unit is None else int(unit))
+    per_x, per_y, unit = (tag(name) for name in ("XResolution", "YResolution", "ResolutionUnit"))
+    mpp = from_tiff(per_x, per_y, 2 if unit is None else int(unit))
+    if imagej.get("unit"):
+        mpp = from_imagej(per_x, per_y, str(imagej["unit"]))
     if mpp is not None:
         yield mpp
 

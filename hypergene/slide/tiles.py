@@ -11,12 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hypergene.errors import SlideError
+from hypergene.slide.file_tiles import CACHE_BYTES
 from hypergene.slide.patient import MAX_UNREADABLE
 from hypergene.slide.rgb import WHITE
 from hypergene.slide.slide import Slide
 
-#: Spots are read band by band, each at least this high in level-0 px: about one row of file tiles.
+#: Spots are read band by band, each at least this high in px of the level that is read: about one
+#: row of file tiles.
 _BAND_PX = 512
+#: No file tile is larger than this, in px; that of one that is costs a second decoding.
+_FILE_TILE_PX = 512
+#: A band is no wider than lets the file tiles that it touches stay decoded until the next band has
+#: used them, too.
+_BAND_BYTES = 0.75 * CACHE_BYTES
 
 _Batch = tuple[NDArray[np.int64], NDArray[np.uint8], list[SlideError | None]]
 
@@ -34,8 +41,9 @@ def read_tiles(
     """Read a square tile around every spot.
 
     Spots are visited in the order in which they lie in the file, so that neighbours share decoded
-    pixels. At most ``workers + 1`` batches exist at a time beside the one handed out. A tile does
-    not depend on `workers` or `batch_size`.
+    pixels: a tile of the file is decoded once, by whichever thread wants it first. At most
+    ``workers + 1`` batches exist at a time beside the one handed out. A tile does not depend on
+    `workers` or `batch_size`.
 
     Parameters
     ----------
@@ -68,7 +76,7 @@ def read_tiles(
         If more than 5 % of the tiles cannot be decoded.
     """
     xy = np.asarray(xy_px, np.float64).reshape(-1, 2)
-    order = _file_order(xy, max(_BAND_PX, width_um / slide.mpp.y))
+    order = _file_order(slide, xy, width_um, size_px)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     bad = 0
     for rows, tiles, errors in _read_batches(slide, xy, batches, width_um, size_px, workers):
@@ -89,9 +97,19 @@ def read_tiles(
         slide.warnings.append(f"{bad} of {len(xy)} tiles cannot be decoded and count as white.")
 
 
-def _file_order(xy: NDArray[np.float64], band_px: float) -> NDArray[np.int64]:
-    """Rows by horizontal band, then from left to right, then from top to bottom."""
-    return np.lexsort((xy[:, 1], xy[:, 0], np.floor(xy[:, 1] / band_px)))
+def _file_order(
+    slide: Slide, xy: NDArray[np.float64], width_um: float, size_px: int
+) -> NDArray[np.int64]:
+    """Rows by strip, by horizontal band in the strip, from left to right, from top to bottom.
+
+    A strip is as high as the slide; only the widest slides have more than one.
+    """
+    across, down = slide.levels[slide.level_for(width_um / size_px)].downsample
+    tile_px = width_um / slide.mpp.y / down
+    band_px = max(_BAND_PX, tile_px)
+    strip_px = _BAND_BYTES / 3 / (band_px + tile_px + 2 * _FILE_TILE_PX)
+    strip, band = np.floor(xy[:, 0] / across / strip_px), np.floor(xy[:, 1] / down / band_px)
+    return np.lexsort((xy[:, 1], xy[:, 0], band, strip))
 
 
 def _read_batches(

@@ -1,20 +1,18 @@
-"""Where the tissue is: found on the slide, given as a picture, or taken to be everywhere."""
+"""Where the tissue is: found on the slide, or taken to be everywhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import tifffile
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 from scipy import ndimage
 from skimage import filters, morphology
 
 from hypergene.errors import TissueError
+from hypergene.slide.ink import find_ink, glass_colour, grey_counts
 from hypergene.slide.resolution import Mpp
 from hypergene.slide.slide import Slide
 
@@ -36,9 +34,13 @@ _TWO_KINDS = 4.0
 _CLOSING = 4
 _HALO = 2
 _OPENING = 2
+_INK_RIM = 4
+_GREY = 12
+_COLOURLESS = 0.001
 _STRIP = 512
 _DARKEST_OD = 5.6
 _SUBSAMPLES = (2, 32)
+_CELL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class TissueMask:
     scale
         Level-0 px per px of the mask, along x and along y.
     source
-        ``"auto"``, ``"none"`` (everything counts), or the file it was read from.
+        ``"auto"``, ``"none"`` (everything counts), or the file or plugin it comes from.
     """
 
     mask: NDArray[np.bool_]
@@ -65,10 +67,12 @@ class TissueMask:
         diameter_um: float,
         mpp: Mpp,
         shape: Literal["circle", "square"] = "circle",
+        orientation_deg: float = 0.0,
     ) -> NDArray[np.float32]:
         """Find the share of each spot's area that lies on tissue.
 
-        Each spot is probed on a regular grid of points, two for every px of the mask.
+        Each spot is probed on a regular grid of points, two for every px of the mask; where the
+        mask is all tissue or none around it, the answer is known without.
 
         Parameters
         ----------
@@ -80,6 +84,8 @@ class TissueMask:
             Resolution of the slide.
         shape
             Shape of the spots.
+        orientation_deg
+            By how much squares are turned, degrees, clockwise as one looks at the slide.
 
         Returns
         -------
@@ -94,17 +100,48 @@ class TissueMask:
         points = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
         if shape == "circle":
             points = points[np.hypot(*points.T) <= 0.5]
+        elif orientation_deg:
+            turned = (points[:, 0] + 1j * points[:, 1]) * np.exp(1j * np.radians(orientation_deg))
+            points = np.column_stack([turned.real, turned.imag])
+        reach = np.abs(points).max(axis=0) * side
+        tissue, known = self._around(xy - reach, xy + reach)
+        result = tissue.astype(np.float32)
+        edge = np.flatnonzero(~known)
         height, width = self.mask.shape
-        result = np.empty(len(xy), np.float32)
         rows = max(1, 4_000_000 // len(points))
-        for start in range(0, len(xy), rows):
-            spots = xy[start : start + rows, None]
-            where = np.floor((spots + points * side) / self.scale).astype(np.int64)
+        for start in range(0, len(edge), rows):
+            block = edge[start : start + rows]
+            where = np.floor((xy[block, None] + points * side) / self.scale).astype(np.int64)
             column, row = where[..., 0], where[..., 1]
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             hit = self.mask[np.where(inside, row, 0), np.where(inside, column, 0)] & inside
-            result[start : start + rows] = hit.mean(axis=1)
+            result[block] = hit.mean(axis=1)
         return result
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Tissue px above and to the left of the corners of cells of `_CELL` x `_CELL` px."""
+        height, width = (-(-side // _CELL) for side in self.mask.shape)
+        padded = np.zeros((height * _CELL, width * _CELL), np.bool_)
+        padded[: self.mask.shape[0], : self.mask.shape[1]] = self.mask
+        cells = padded.reshape(height, _CELL, width, _CELL).sum(axis=(1, 3))
+        return np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+
+    def _around(
+        self, low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether all of each box (level-0 px) is tissue, and whether all or none of it is."""
+        counts = self._counts
+        most = np.array(counts.shape[::-1]) - 1
+        cell = np.array(self.scale) * _CELL
+        first, last = np.floor(low / cell).astype(int), np.floor(high / cell).astype(int) + 1
+        left, top = first.clip(0, most).T
+        right, bottom = last.clip(0, most).T
+        found = (
+            counts[bottom, right] - counts[top, right] - counts[bottom, left] + counts[top, left]
+        )
+        every = found == (last - first).prod(axis=1) * _CELL**2
+        return every, every | (found == 0)
 
 
 def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
@@ -116,7 +153,9 @@ def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
     fading and exposure into shifts, and it rejects stain that has run onto the glass and grids
     printed under it. Smooth tissue (blood, colloid) is added where saturation is above Otsu's
     threshold and density is that of the tissue found already. Holes and objects smaller than
-    :data:`SMALLEST_UM2` are removed.
+    :data:`SMALLEST_UM2` are removed. Pen ink and black patches larger than that are left out first
+    (:func:`~hypergene.slide.ink.find_ink`), also where they hide tissue; on a grey slide, where
+    colour cannot tell them, they are not.
 
     On a slide without glass nothing is smooth, and all of it is tissue; on one without tissue
     everything is smooth, and the mask is empty.
@@ -138,16 +177,33 @@ def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
     N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
     Systems, Man, and Cybernetics 9(1), 62-66, 1979.
     """
+    (width, height), scale = mask_size(slide, mpp)
+    overview = slide.overview(width, height)
+    features = _features(overview)
+    smallest_px = SMALLEST_UM2 / (scale[0] * slide.mpp.x * scale[1] * slide.mpp.y)
+    ink = _ink(overview, features[2], smallest_px)
+    del overview  # of a large slide each of these is 100 MB
+    mask = _rough(*features, ink)
+    del features
+    return TissueMask(_tidy(mask, smallest_px) & ~ink, scale, "auto")
+
+
+def mask_size(slide: Slide, mpp: float = 8.0) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Size of a slide's mask at `mpp` µm/px or coarser, and its scale.
+
+    Returns
+    -------
+    size : tuple of int
+        Width and height in px, at most :data:`MAX_OVERVIEW_PX` in all.
+    scale : tuple of float
+        Level-0 px per px of the mask, along x and along y.
+    """
     full = np.array(slide.dimensions, np.float64)
     per_px = np.maximum(np.array([slide.mpp.x, slide.mpp.y]), mpp)
     size = full * (slide.mpp.x, slide.mpp.y) / per_px
     size /= max(1.0, float(np.sqrt(size.prod() / MAX_OVERVIEW_PX)))
     width, height = (max(1, round(side)) for side in size)
-    scale = (float(full[0] / width), float(full[1] / height))
-    grain, density, saturation = _features(slide.overview(width, height))
-    mask = _rough(grain, density, saturation)
-    area_um2 = scale[0] * slide.mpp.x * scale[1] * slide.mpp.y
-    return TissueMask(_tidy(mask, area_um2), scale, "auto")
+    return (width, height), (float(full[0] / width), float(full[1] / height))
 
 
 def whole_slide(slide: Slide) -> TissueMask:
@@ -156,45 +212,39 @@ def whole_slide(slide: Slide) -> TissueMask:
     return TissueMask(np.ones((1, 1), np.bool_), (float(width), float(height)), "none")
 
 
-def load_tissue(path: str | PathLike[str], slide: Slide) -> TissueMask:
-    """Read a mask that somebody drew: a PNG or TIFF of the whole slide at any scale.
+def mask_scale(mask: NDArray[np.bool_], slide: Slide, origin: str) -> tuple[float, float]:
+    """Scale of a mask of unknown scale, of which only the shape tells whether it is the slide's.
 
     Parameters
     ----------
-    path
-        The picture; px that are not zero (in any colour) are tissue.
+    mask
+        bool (height, width).
     slide
-        The slide it belongs to.
+        The slide.
+    origin
+        Where the mask comes from, for the message.
 
     Returns
     -------
-    TissueMask
-        With the file as its source.
+    tuple of float
+        Level-0 px per px of the mask, along x and along y.
 
     Raises
     ------
     TissueError
-        If the file cannot be read, or has not the slide's aspect ratio.
+        If it has not the slide's aspect ratio.
     """
-    path = Path(path)
-    pixels = _decode_mask(path)
-    if pixels.ndim not in (2, 3) or not pixels.size:
-        raise TissueError(
-            f"The tissue mask {path} is not one picture (its shape is {pixels.shape}).",
-            hint="Give a PNG or TIFF in which tissue is not zero.",
-        )
-    mask: NDArray[np.bool_] = (pixels != 0).reshape(*pixels.shape[:2], -1).any(axis=2)
     height, width = mask.shape
     full_width, full_height = slide.dimensions
     scale = full_width / width, full_height / height
     # A px more or less is rounding, however small the mask.
     if abs(width - full_width / scale[1]) > 1 + 0.01 * width:
         raise TissueError(
-            f"The tissue mask {path} is {width} x {height} px, but the slide {slide.path} is "
+            f"The tissue mask {origin} is {width} x {height} px, but the slide {slide.path} is "
             f"{full_width} x {full_height} px: not the same shape.",
             hint="Give a mask of the whole slide, at any scale.",
         )
-    return TissueMask(mask, scale, str(path))
+    return scale
 
 
 def _features(
@@ -213,7 +263,8 @@ def _features(
         bottom = min(top + _STRIP, height)
         first, last = max(top - margin, 0), min(bottom + margin, height)
         rgb = overview[first:last]
-        od = to_od[rgb].mean(axis=2)
+        red, green, blue = np.moveaxis(rgb, 2, 0)
+        od = (to_od[red] + to_od[green] + to_od[blue]) / 3
         mean = ndimage.uniform_filter(od, _WINDOW, mode="nearest")
         square = ndimage.uniform_filter(od * od, _WINDOW, mode="nearest")
         spread = np.sqrt(np.maximum(square - mean * mean, 0)).clip(*_GRAIN_RANGE)
@@ -221,14 +272,42 @@ def _features(
         rows = slice(top, bottom)
         grain[rows] = np.rint((np.log(spread) - low) / (high - low) * 255)[own]
         density[rows] = np.rint((od / _DARKEST_OD).clip(0, 1) * 255)[own]
-        saturation[rows] = (rgb.max(axis=2) - rgb.min(axis=2))[own]
+        highest = np.maximum(np.maximum(red, green), blue)
+        saturation[rows] = (highest - np.minimum(np.minimum(red, green), blue))[own]
     return grain, density, saturation
 
 
+def _ink(
+    overview: NDArray[np.uint8], saturation: NDArray[np.uint8], smallest_px: float
+) -> NDArray[np.bool_]:
+    """Large pieces of ink, with the rim in which ink and glass mix; nothing on a grey slide."""
+    if (saturation > _GREY).mean() < _COLOURLESS:
+        return np.zeros(saturation.shape, np.bool_)
+    ink = _without_small(find_ink(overview, glass_colour(overview)), smallest_px)
+    return morphology.isotropic_dilation(ink, _INK_RIM) if ink.any() else ink
+
+
 def _rough(
+    grain: NDArray[np.uint8],
+    density: NDArray[np.uint8],
+    saturation: NDArray[np.uint8],
+    ink: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Tissue px by px, before holes and specks are dealt with; ink has no say in it."""
+    if ink.all():
+        return ~ink
+    if ink.any():
+        clean = ~ink
+        mask = np.zeros(ink.shape, np.bool_)
+        mask[clean] = _split(grain[clean], density[clean], saturation[clean])
+        return mask
+    return _split(grain, density, saturation)
+
+
+def _split(
     grain: NDArray[np.uint8], density: NDArray[np.uint8], saturation: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Tissue px by px, before holes and specks are dealt with."""
+    """Tissue among px given in any shape."""
     split = _otsu(grain)
     smooth = grain <= split
     glass, tissue = _median_grain(grain[smooth]), _median_grain(grain[~smooth])
@@ -247,7 +326,7 @@ def _rough(
     return mask
 
 
-def _tidy(mask: NDArray[np.bool_], px_um2: float) -> NDArray[np.bool_]:
+def _tidy(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
     """Close gaps between fibres, take back the window's halo, drop specks, scratches and holes."""
     if mask.all() or not mask.any():
         return mask
@@ -256,22 +335,24 @@ def _tidy(mask: NDArray[np.bool_], px_um2: float) -> NDArray[np.bool_]:
     mask = ndimage.binary_closing(mask, morphology.disk(_CLOSING))
     mask = ndimage.binary_erosion(mask, morphology.disk(_HALO), border_value=1)
     mask = ndimage.binary_opening(mask, morphology.disk(_OPENING))[pad:-pad, pad:-pad]
-    smallest = SMALLEST_UM2 / px_um2
-    mask = _without_small(mask, smallest)
-    return ~_without_small(~mask, smallest)
+    mask = _without_small(mask, smallest_px)
+    return ~_without_small(~mask, smallest_px)
 
 
 def _without_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask)
     if not count:
         return mask
-    keep = np.bincount(labels.ravel()) >= smallest_px
+    # In strips: bincount counts in int64, twice the size of the labels.
+    strips = np.array_split(labels, -(-len(labels) // _STRIP))
+    sizes = sum(np.bincount(strip.ravel(), minlength=count + 1) for strip in strips)
+    keep = np.asarray(sizes >= smallest_px)
     keep[0] = False
     return keep[labels]
 
 
 def _otsu(values: NDArray[np.uint8]) -> int:
-    counts = np.bincount(values.ravel(), minlength=256)
+    counts = grey_counts(values)
     if np.count_nonzero(counts) < 2:
         return int(values.flat[0])
     return int(filters.threshold_otsu(hist=(counts, np.arange(256))))
@@ -288,23 +369,3 @@ def _median_grain(steps: NDArray[np.uint8]) -> float:
 def _grain_step(spread: float) -> float:
     low, high = np.log(_GRAIN_RANGE)
     return float((np.log(spread) - low) / (high - low) * 255)
-
-
-def _decode_mask(path: Path) -> NDArray:
-    if not path.is_file():
-        raise TissueError(
-            f"The tissue mask {path} does not exist.", hint="Give auto, none or a PNG or TIFF file."
-        )
-    # Both libraries raise whatever the damage leads to; here it all means the same.
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return np.asarray(tifffile.imread(path))
-        with Image.open(path) as picture:
-            if picture.format != "PNG":
-                raise ValueError(f"it is {picture.format}")
-            return np.asarray(picture)
-    except Exception as error:
-        raise TissueError(
-            f"The tissue mask {path} cannot be read ({error}).",
-            hint="Give a PNG or TIFF in which tissue is not zero.",
-        ) from error

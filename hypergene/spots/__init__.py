@@ -5,9 +5,21 @@
 >>> near, far = rings(spots.xy_um, spots.xy_um, [0, 125, 225])
 """
 
-from hypergene.spots.layout import Layout, lay_spots, layout_named
+from hypergene.spots.lattice import LaidLattice, lattice_on, lay_spots, no_whole_spot
+from hypergene.spots.layout import Layout, layout_named
 from hypergene.spots.nearest import Nearest, nearest
 from hypergene.spots.rings import rings
 from hypergene.spots.table import Spots
 
-__all__ = ["Layout", "Nearest", "Spots", "lay_spots", "layout_named", "nearest", "rings"]
+__all__ = [
+    "LaidLattice",
+    "Layout",
+    "Nearest",
+    "Spots",
+    "lattice_on",
+    "lay_spots",
+    "layout_named",
+    "nearest",
+    "no_whole_spot",
+    "rings",
+]

@@ -6,7 +6,7 @@ The formats are rows of :data:`hypergene.st.formats.FORMATS`; what comes out of
 
 from __future__ import annotations
 
-from hypergene.st.coordinates import check_inside, read_coords
+from hypergene.st.coordinates import check_inside, check_pitch, read_coords
 from hypergene.st.gene_lists import read_aliases, read_panel
 from hypergene.st.gene_space import GeneSpace
 from hypergene.st.genes import unique_symbols
@@ -21,6 +21,7 @@ __all__ = [
     "GeneSpace",
     "Sample",
     "check_inside",
+    "check_pitch",
     "log1p_cp10k",
     "open_image",
     "read_aliases",

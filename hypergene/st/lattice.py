@@ -7,8 +7,13 @@ distance to the nearest spot then is too small by several percent.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from hypergene.st.pitch import nearest_pitch_px
 
 _FEWEST = 7
 """A spot of a hexagon and its neighbours; fewer could lie like this by chance."""
@@ -21,6 +26,12 @@ _STRETCH = 1.03
 
 _JITTER = {"visium": 0.05, "square": 0.15}
 """How far spots may lie off the lattice (root mean square), in pitches."""
+
+_ADJACENT = 1.25
+"""In pitches: between the nearest neighbours (1) and a square's diagonal (1.41)."""
+
+_FEWEST_BARE = 12
+_PROBES = 2000
 
 
 def visium_pitch_px(
@@ -79,6 +90,29 @@ def square_lattice_pitch_px(
     row, column = array_row.astype(np.int64), array_col.astype(np.int64)
     lattice = np.column_stack([column, row]).astype(np.float64)
     return _pitch_px(row, column, lattice, xy_px, _JITTER["square"])
+
+
+def lattice_of(xy_px: npt.NDArray[np.float64]) -> Literal["hexagon", "square"] | None:
+    """Tell a hexagonal from a square lattice by how many neighbours a spot has.
+
+    Parameters
+    ----------
+    xy_px
+        Positions (n, 2), any unit and rotation.
+
+    Returns
+    -------
+    str or None
+        ``"hexagon"`` (six neighbours), ``"square"`` (four), or None: too few spots, or neither.
+    """
+    pitch = nearest_pitch_px(xy_px)
+    if pitch is None or len(xy_px) < _FEWEST_BARE:
+        return None
+    probes = xy_px[:: max(1, len(xy_px) // _PROBES)]
+    near = cKDTree(xy_px).query_ball_point(probes, _ADJACENT * pitch, return_length=True) - 1
+    # Spots at the edge of the tissue have fewer; the upper quarter is inside it.
+    typical = int(np.percentile(near, 75))
+    return {6: "hexagon", 4: "square"}.get(typical)  # type: ignore[return-value]
 
 
 def _pitch_px(

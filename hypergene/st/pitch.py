@@ -1,7 +1,7 @@
 """The distance between neighbouring spots in pixels, from their positions.
 
 With the pitch in micrometres that a layout states it gives microns per pixel a second time, so a
-wrong resolution is noticed.
+wrong resolution is noticed: :func:`pitch_contradicts` is that rule, wherever spots meet a slide.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
+
+from hypergene.slide.resolution import TOLERANCE
 
 
 def square_pitch_px(
@@ -58,3 +60,32 @@ def nearest_pitch_px(xy_px: npt.NDArray[np.float64]) -> float | None:
     distances, _ = cKDTree(xy_px).query(xy_px, k=2)
     pitch = float(np.median(distances[:, 1]))
     return pitch if pitch > 0 else None
+
+
+def pitch_contradicts(pitch_px: float, pitch_um: float, mpp: float, source: str) -> str | None:
+    """Say it if the distance of spots and microns per pixel cannot both be right.
+
+    Parameters
+    ----------
+    pitch_px
+        Measured between the centres of neighbours, level-0 px.
+    pitch_um
+        The same as the platform states it, µm.
+    mpp
+        µm per level-0 px that is used.
+    source
+        Who says so.
+
+    Returns
+    -------
+    str or None
+        One sentence without a subject's name; None if they agree to within 5 %
+        (:data:`hypergene.slide.resolution.TOLERANCE`).
+    """
+    implied = pitch_um / pitch_px
+    if abs(implied / mpp - 1) <= TOLERANCE:
+        return None
+    return (
+        f"its spots are {pitch_px:.1f} px apart, which at {pitch_um:g} µm is {implied:.3f} µm/px, "
+        f"but the mpp given ({source}) is {mpp:g}; the one given is used."
+    )

@@ -12,16 +12,15 @@ import pandas as pd
 from anndata import AnnData
 
 from hypergene.errors import DataError
+from hypergene.slide.resolution import TOLERANCE
 from hypergene.spots import Layout
 from hypergene.st.formats import FORMATS, format_named
 from hypergene.st.normalise import UNITS, log1p_cp10k
+from hypergene.st.pitch import pitch_contradicts
 from hypergene.st.sample import Sample
 from hypergene.st.species import take_species
 
 _log = logging.getLogger(__name__)
-
-# Beyond this the pitch and the stated resolution cannot both be right.
-_MPP_DISAGREES = 0.05
 
 
 def read_sample(sample: Sample) -> AnnData:
@@ -126,15 +125,14 @@ def _resolution(about: dict[str, Any], sample: Sample) -> list[str]:
             )
         )
     elif "layout" in about:
-        about["mpp_from_pitch"] = implied = about["layout"]["pitch_um"] / pitch_px
-        if mpp is not None and _disagree([implied], about["mpp"]):
-            warnings.append(
-                f"its spots are {pitch_px:.1f} px apart, which at "
-                f"{about['layout']['pitch_um']:g} µm is {implied:.3f} µm/px, but the mpp given "
-                f"({about['mpp_source']}) is {mpp:g}; the one given is used."
-            )
+        about["mpp_from_pitch"] = about["layout"]["pitch_um"] / pitch_px
+        said = None
+        if mpp is not None:
+            stated_um = about["layout"]["pitch_um"]
+            said = pitch_contradicts(pitch_px, stated_um, mpp, about["mpp_source"])
+        warnings += [] if said is None else [said]
     return warnings
 
 
 def _disagree(found: Sequence[float], given: Sequence[float]) -> bool:
-    return abs(float(np.mean(found) / np.mean(given)) - 1) > _MPP_DISAGREES
+    return abs(float(np.mean(found) / np.mean(given)) - 1) > TOLERANCE

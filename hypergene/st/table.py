@@ -10,11 +10,12 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hypergene.errors import DataError, HypergeneError
+from hypergene.errors import DataError, HypergeneError, SpotsError, first_line
 
 _GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_LINE = 1 << 26
@@ -252,6 +253,57 @@ def read_table(
         raise error(f"{path} has a header but no rows.", hint="Save or copy it again.")
     columns = {name: [cells[i] for cells in rows[1:]] for i, name in enumerate(header)}
     return Table(path, columns, line_numbers[1:], error)
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell Parquet by its first bytes; False for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return False
+
+
+def read_parquet(path: Path) -> Table:
+    """Read a small Parquet file as text cells; empty cells become ``""``.
+
+    Parameters
+    ----------
+    path
+        The file; columns that hold no numbers, booleans or text are left out.
+
+    Raises
+    ------
+    SpotsError
+        If it is damaged, or has no rows.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            plain = [
+                field.name
+                for field in file.schema_arrow
+                if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)
+            ]
+            stored = file.read(plain)
+        columns = {name: [_as_cell(value) for value in stored[name].to_pylist()] for name in plain}
+    except Exception as reason:  # a damaged file can fail anywhere in pyarrow
+        raise SpotsError(
+            f"{path} cannot be read as Parquet: {first_line(reason)}.",
+            hint="Copy or write it again.",
+        ) from None
+    if not stored.num_rows:
+        raise SpotsError(f"{path} has no rows.", hint="Write it again.")
+    return Table(path, columns, list(range(1, stored.num_rows + 1)), SpotsError)
+
+
+def _as_cell(value: Any) -> str:
+    """Write a value as a text table has it: nothing for none, 1 and 0 for true and false."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _is_named(cells: list[str], width: int) -> bool:

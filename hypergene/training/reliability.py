@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import norm
+from torch import Tensor
 
 from hypergene.evaluation import noise_ceiling, pearson_per_gene
 from hypergene.evaluation.bootstrap import (
@@ -18,15 +20,14 @@ from hypergene.evaluation.bootstrap import (
     spot_blocks,
 )
 from hypergene.evaluation.calibration import conformal_scale
+from hypergene.evaluation.classes import RELIABLE_ABOVE
 from hypergene.evaluation.moments import BlockMoments
 from hypergene.model.config import HeldOutConfig
 from hypergene.model.network import HyperGene
+from hypergene.model.reference import QUANTILES, Reference
 from hypergene.training.assess import EncodedSection, predict_section
+from hypergene.training.scales import COARSE, measure_scales
 
-RELIABLE_ABOVE = 0.1
-"""A gene is reliable if the lower end of its held-out correlation's 95 % interval is above this."""
-CLASSES = ("A", "B", "C", "refuse")
-_LEAST = {"A": (0.3, 0.5), "B": (RELIABLE_ABOVE, 0.25)}
 ONE_SIGMA = 0.6827
 EMPIRICAL = "empirical, spot-level"
 _GENES_AT_ONCE = 1024
@@ -52,6 +53,8 @@ def measure_reliability(
     deviation cover 68.27 %: of the spots of a new patient, where enough patients are held out for
     :func:`hypergene.evaluation.calibration.conformal_scale` (three), else of these very spots.
     ``held_out.coverage_80`` is the share of the same spots within the 80 % interval afterwards.
+    What coarser scales and gene modules are worth is measured by
+    :func:`hypergene.training.scales.measure_scales`.
 
     Parameters
     ----------
@@ -99,12 +102,18 @@ def measure_reliability(
     model.modules_to_genes.spread_scale.fill_(scale)
     level = found.level if found.units > 1 else "none"
     kept = model.add_held_out(
-        HeldOutConfig(interval=level, units=found.units, calibration=calibration)
+        HeldOutConfig(
+            interval=level,
+            units=found.units,
+            calibration=calibration,
+            scales=tuple(COARSE),
+        )
     )
     kept.low.copy_(torch.from_numpy(low))
     kept.high.copy_(torch.from_numpy(high))
     within = [_at_most(ratio, scale * float(norm.ppf(0.9))) for ratio in coverage.values()]
     kept.coverage_80.copy_(torch.from_numpy(_nan_mean(within)))
+    measure_scales(model, held_out, device, apart=apart, seed=seed)
 
 
 @torch.no_grad()
@@ -118,33 +127,6 @@ def copy_reliability(source: HyperGene, target: HyperGene) -> None:
     if source.held_out is not None and source.config.held_out is not None:
         kept = target.add_held_out(source.config.held_out)
         kept.load_state_dict(source.held_out.state_dict())
-
-
-def reliability_classes(pcc: ArrayLike, low: ArrayLike, ceiling: ArrayLike) -> NDArray[np.str_]:
-    """Sort genes by what may be read off their prediction.
-
-    ``A``: the interval's lower end is above 0.3, and the correlation at least half of its ceiling;
-    ``B``: above 0.1, and at least a quarter; ``C``: above 0, a trend at best; ``refuse``: not shown
-    to be better than nothing, or never held out.
-
-    Parameters
-    ----------
-    pcc, low, ceiling
-        (genes,): held-out correlation, lower end of its 95 % interval, noise ceiling; NaN where
-        unknown.
-
-    Returns
-    -------
-    ndarray
-        (genes,) text.
-    """
-    value, least, most = (np.asarray(each, np.float64) for each in (pcc, low, ceiling))
-    share = np.divide(value, most, out=np.full(len(value), np.nan), where=most > 0)
-    found = np.where(least > 0, "C", "refuse")
-    for name in ("B", "A"):
-        above, reached = _LEAST[name]
-        found = np.where((least > above) & (share >= reached), name, found)
-    return found
 
 
 def _spread_scale(errors: Sequence[NDArray[np.float32]], apart: bool) -> tuple[float, str]:
@@ -179,12 +161,55 @@ def _at_most(ratio: NDArray[np.float32], bound: float) -> Floats:
 
 
 def fit_reference(model: HyperGene, encoded: Sequence[EncodedSection]) -> None:
-    """Remember what the training tissue looks like: features before slide-centring, and dyes."""
-    raw = [one.context.features + one.context.mean for one in encoded]
-    model.reference.fit(torch.from_numpy(np.concatenate(raw)))
+    """Remember what the training tissue looks like: features before centring, dyes, spectra."""
+    model.reference.fit(_raw(encoded))
     stains = [one.section.stains for one in encoded if one.section.stains is not None]
     if stains:
         model.add_stains(torch.from_numpy(np.stack(stains)))
+    spectra = [one.section.spectrum for one in encoded if one.section.spectrum is not None]
+    if spectra:
+        model.add_spectra(torch.from_numpy(np.stack(spectra)))
+
+
+def held_out_ratios(
+    model: HyperGene, trained: Sequence[EncodedSection], held_out: Sequence[EncodedSection]
+) -> Tensor:
+    """Tell how much farther held-out spots lie from the training tissue than its own do.
+
+    Parameters
+    ----------
+    model
+        That was trained on the first sections and not on the others; its reference is left alone.
+    trained, held_out
+        Encoded by this model.
+
+    Returns
+    -------
+    Tensor
+        (QUANTILES,) float32, quantiles of :meth:`hypergene.model.reference.Reference.ratios` over
+        held-out spots, in which every section counts alike.
+    """
+    reference = Reference(model.encoder.features)
+    reference.fit(_raw(trained))
+    steps = torch.linspace(0, 1, QUANTILES)
+    sections = [torch.quantile(reference.ratios(_raw([one])), steps) for one in held_out]
+    return torch.quantile(torch.cat(sections), steps)
+
+
+def hold_out_reference(
+    model: HyperGene, ratios: Tensor, level: Literal["patient", "section"]
+) -> None:
+    """Make ``ood_score`` a percentile of held-out distances, see :func:`held_out_ratios`."""
+    if model.config.held_out is None:
+        raise ValueError("nothing was held out of this model")
+    how = model.config.held_out.model_copy(update={"distances": level})
+    model.config = model.config.model_copy(update={"held_out": how})
+    model.reference.hold(ratios)
+
+
+def _raw(encoded: Sequence[EncodedSection]) -> Tensor:
+    raw = [one.context.features + one.context.mean for one in encoded]
+    return torch.from_numpy(np.concatenate(raw))
 
 
 def _at(mask: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:

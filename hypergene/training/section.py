@@ -20,9 +20,11 @@ from hypergene.features.encode import encode_spots, encode_tiles
 from hypergene.model.config import EncoderConfig, ModelConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, find_tissue, read_tiles
+from hypergene.slide.spectrum import tissue_spectrum
 from hypergene.slide.stain import stain_vectors
 from hypergene.spots import Layout, Nearest, Spots, rings
 from hypergene.st import check_inside, open_image
+from hypergene.st.pitch import pitch_contradicts
 from hypergene.training.augment import MARGIN
 from hypergene.training.expression import Expression, Measured, average_with
 from hypergene.training.views import Views, encode_views
@@ -123,6 +125,9 @@ class Section:
     stains
         (2, 3) float64, the slide's dyes, see :func:`hypergene.slide.stain.stain_vectors`; None
         where there is too little tissue.
+    spectrum
+        (BANDS,) float64, the slide's fine structure, see
+        :func:`hypergene.slide.spectrum.tissue_spectrum`; None likewise.
     """
 
     name: str
@@ -136,6 +141,7 @@ class Section:
     images: SectionTiles | SectionFeatures
     nearest: Nearest | None = None
     stains: NDArray[np.float64] | None = None
+    spectrum: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of measured spots."""
@@ -196,9 +202,10 @@ def prepare_section(
     with open_image(sample, measured, mpp=mpp) as slide:
         spots = _spots(measured, slide, config)
         check_inside(spots, slide.dimensions, sample.data)
+        _check_pitch(measured.uns["hypergene"], slide)
         tissue = find_tissue(slide)
         context = context_spots(slide, tissue, config)
-        stains = stain_vectors(slide, tissue)
+        stains, spectrum = stain_vectors(slide, tissue), tissue_spectrum(slide, tissue)
         images: SectionTiles | SectionFeatures
         if frozen is None:
             images = _tiles(cache, slide, spots, context, config.encoder, workers)
@@ -224,6 +231,7 @@ def prepare_section(
         images=images,
         nearest=seen.nearest,
         stains=stains,
+        spectrum=spectrum,
     )
 
 
@@ -236,6 +244,16 @@ def _spots(measured: Measured, slide: Slide, config: ModelConfig) -> Spots:
         layout=Layout(**config.layout.model_dump()),
         mpp=(slide.mpp.x, slide.mpp.y),
     )
+
+
+def _check_pitch(about: dict[str, Any], slide: Slide) -> None:
+    """Warn if the pitch contradicts the slide's mpp; a sheet's or the data's was read before."""
+    mpp = (slide.mpp.x + slide.mpp.y) / 2
+    known = "mpp" in about and math.isclose(float(np.mean(about["mpp"])), mpp)
+    if known or "layout" not in about or not about.get("pitch_px"):
+        return
+    said = pitch_contradicts(about["pitch_px"], about["layout"]["pitch_um"], mpp, slide.mpp.source)
+    slide.warnings += [] if said is None else [said]
 
 
 def _tiles(

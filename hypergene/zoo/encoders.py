@@ -24,6 +24,7 @@ from hypergene.model.config import (
 )
 from hypergene.zoo.hub import HOW_TO_CONVERT, HUB_PREFIXES, fetch_file, fetch_weights
 from hypergene.zoo.layouts import Layout, to_timm
+from hypergene.zoo.own_weights import about_weights
 
 if TYPE_CHECKING:
     from hypergene.model.encoder import TileEncoder
@@ -183,7 +184,11 @@ def find_encoder(choice: EncoderChoice) -> FoundEncoder:
     if not pretrained:
         return FoundEncoder(_valid(config))
     weights, config["source"] = _weights(choice, own)
-    config["licence"] = own.licence
+    slides = about_weights(weights).get("slides") if choice.weights is not None else None
+    if slides:  # not timm's or a hub's, so neither is the licence
+        config["source"] = f"hypergene pretrain on {', '.join(map(str, slides))}"
+    else:
+        config["licence"] = own.licence
     return FoundEncoder(_valid(config), weights, own.layout)
 
 

@@ -88,8 +88,11 @@ def main() -> None:
             "mpp said to be double": (arguments.slide, arguments.mpp * 2),
         }
         image.close()
-        print("| slide | spots | flagged | median ood_score | AUROC | dyes, degrees | verdict |")
-        print("|---|---|---|---|---|---|---|", flush=True)
+        print(
+            "| slide | spots | flagged | median ood_score | AUROC | dyes, degrees "
+            "| fine structure | verdict |"
+        )
+        print("|---|---|---|---|---|---|---|---|", flush=True)
         base: np.ndarray | None = None
         cases: dict[str, tuple[Path, float | None]] = dict(files)
         if arguments.other is not None:
@@ -103,7 +106,9 @@ def main() -> None:
             card = found.uns["hypergene"]["card"]
             print(
                 f"| {name} | {len(score):,} | {(score >= FAR).mean():.0%} | {np.median(score):.2f} "
-                f"| {auroc:.3f} | {card['stain_degrees']:.0f} | {card['verdict']} |",
+                f"| {auroc:.3f} | {card['stain_degrees']:.0f} "
+                f"| {card['fine_structure']:+.1f} ({card['fine_structure_limit']:.2f}) "
+                f"| {card['verdict']} |",
                 flush=True,
             )
 

@@ -64,6 +64,12 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
+@pytest.mark.parametrize("offset", ["5", "1,2,3", "a,b", "1,nan", ""])
+def test_an_offset_that_is_not_two_numbers(refused: Refused, photo: Path, offset: str) -> None:
+    message = refused("tile", photo, "--mpp", "1", f"--offset={offset}", code=2)
+    assert "two numbers with a comma" in message
+
+
 # Slides
 
 
@@ -384,4 +390,9 @@ def test_one_bad_slide_of_several(
     stages = ["open", "model", "spots", "read", "encode", "predict", "images", "write"]
     assert list(third["seconds"]) == stages
     assert all(seconds >= 0 for seconds in third["seconds"].values())
-    assert [path.name for path in out.iterdir()] == ["painted.zarr"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".hypergene",
+        "painted.zarr",
+        "run.json",
+        "summary.csv",
+    ]

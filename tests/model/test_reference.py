@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypergene.model.reference import DIRECTIONS, Reference
+from hypergene.model.reference import DIRECTIONS, QUANTILES, Reference
 
 FEATURES = 48
 
@@ -99,3 +99,48 @@ def test_a_reference_is_fitted_where_it_lies_from_features_of_any_precision():
     reference.fit(features.double())
     assert {buffer.dtype for buffer in reference.buffers()} == {torch.float32}
     assert torch.equal(reference(features.double()), fitted(features)(features))
+
+
+def holding(features: Tensor, others: Tensor) -> Reference:
+    """A reference of `features` with the distances of `others`."""
+    reference = fitted(features)
+    reference.hold(torch.quantile(reference.ratios(others), torch.linspace(0, 1, QUANTILES)))
+    return reference
+
+
+def test_held_out_spots_are_spread_evenly_over_0_to_1_however_far_they_lie():
+    others = 3 * tissue(3000, seed=1) + 2
+    assert (fitted(tissue(3000))(others) == 1).all()
+    scores = holding(tissue(3000), others)(others)
+    share = torch.histc(scores, bins=10, min=0, max=1) / 3000
+    torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.012, rtol=0)
+    assert 0.005 < (scores >= 0.99).float().mean() < 0.015
+
+
+def test_beyond_all_held_out_spots_farther_is_more_unusual_and_never_saturates():
+    reference = holding(tissue(500), tissue(500, seed=1))
+    direction = torch.eye(FEATURES)[5]
+    steps = torch.logspace(-2, 3, 60)[:, None]
+    scores = reference(tissue(500).mean(0) + steps * direction)
+    assert scores[-1] < 1 and scores[-1] > 0.9999
+    far = scores >= 0.99
+    assert far.sum() > 20
+    assert (scores.diff() >= 0).all() and (scores[far].diff() > 0).all()
+    others = torch.linspace(0, 1, 500)
+    assert (reference(tissue(500) * others[:, None]) >= 0).all()
+
+
+def test_ratios_hold_for_a_reference_of_other_units():
+    features, others, new = tissue(500), tissue(500, seed=1) * 1.3, tissue(100, seed=2) * 1.2
+    ratios = torch.quantile(fitted(features).ratios(others), torch.linspace(0, 1, QUANTILES))
+    scaled = fitted(7 * features)
+    scaled.hold(ratios)
+    torch.testing.assert_close(scaled(7 * new), holding(features, others)(new), atol=0.011, rtol=0)
+
+
+def test_without_held_out_spots_the_tensors_are_those_of_old_models():
+    assert "held_out" not in fitted(tissue(50)).state_dict()
+    held = holding(tissue(50), tissue(50, seed=1))
+    again = Reference(FEATURES, held_out=True)
+    again.load_state_dict(held.state_dict())
+    assert torch.equal(again(tissue(20, seed=2)), held(tissue(20, seed=2)))

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypergene.errors import OutputError, SpotsError
-from hypergene.output import write_geojson
+from hypergene.output import geojson_writer, write_geojson
 from hypergene.spots import Spots, lay_spots, layout_named
 
 CIRCLES = lay_spots(layout_named("visium"), (1500, 1200), (0.5, 0.5))
@@ -123,3 +123,22 @@ def test_memory_does_not_grow_with_the_number_of_spots(tmp_path):
             tracemalloc.stop()
 
     assert peak_bytes(1600) < 1.2 * peak_bytes(800)  # 40,000 and 10,000 spots
+
+
+def test_turned_squares_have_turned_outlines(tmp_path):
+    layout = layout_named("grid", diameter_um=100, orientation_deg=30)
+    spots = lay_spots(layout, (1500, 1200), (0.5, 0.5))
+    first = written(spots, tmp_path / "s.geojson")["features"][0]
+    corners = ring(first)
+    side = np.diff(corners, axis=0)[0]
+    assert np.hypot(*side) == pytest.approx(200, abs=0.02)
+    assert np.degrees(np.arctan2(*side[::-1])) % 90 == pytest.approx(30, abs=0.02)
+
+
+def test_blocks_make_the_same_file(tmp_path):
+    fraction = np.linspace(0, 1, len(CIRCLES))
+    write_geojson(CIRCLES, tmp_path / "one.geojson", tissue_fraction=fraction)
+    with geojson_writer(tmp_path / "two.geojson") as write:
+        for rows in (slice(0, 4), slice(4, None)):
+            write(CIRCLES.subset(rows), fraction[rows])
+    assert (tmp_path / "one.geojson").read_bytes() == (tmp_path / "two.geojson").read_bytes()

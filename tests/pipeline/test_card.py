@@ -84,7 +84,7 @@ def test_it_says_whose_weights_it_holds(model: HyperGene, split: Split) -> None:
     finally:
         model.config = was
     assert "`uni` (timm `vit_large_patch16_224`)" in card
-    assert "started from published weights (hf-hub:MahmoodLab/UNI@abc)" in card
+    assert "started from the weights of hf-hub:MahmoodLab/UNI@abc" in card
     assert "CC0-1.0; the encoder's weights in this folder come from" in card
     assert "stay under their own: CC-BY-NC-ND-4.0 |" in card
 

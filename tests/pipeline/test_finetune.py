@@ -107,6 +107,18 @@ def test_the_configuration_says_what_the_model_is_made_of(trained: Run) -> None:
     assert config.genes[:2] == ("ERBB2", "GRB7")
 
 
+def test_what_was_held_out_says_how_far_and_at_which_scale(trained: Run) -> None:
+    how, model = read_config(trained.model).held_out, load_model(trained.model)
+    assert how is not None and how.distances == "patient"
+    assert how.scales == ("1 ring", "2 rings")
+    assert model.held_out is not None and model.held_out.coarse is not None
+    assert model.held_out.coarse.pearson.isfinite().any(dim=1).all()
+    assert model.reference.held_out is not None and (model.reference.held_out.diff() >= 0).all()
+    card = (trained.model / "README.md").read_text()
+    assert "Finest scale at which they may be read" in card
+    assert "percentile of the distances of patients that were held out" in card
+
+
 def test_the_picture_is_learnt(train: Callable[..., Run], tmp_path: Path) -> None:
     run = train(tmp_path / "longer", epochs=12, set="train.assess_every=4")
     scores = pd.read_csv(run.folder / "genes-B2.csv", index_col="gene")

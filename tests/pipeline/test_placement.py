@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,49 @@ def test_a_grid_covers_the_slide_with_squares(half_tissue: Slide) -> None:
     placed = place_spots(half_tissue, layout_named("grid", diameter_um=200), tissue="none")
     assert len(placed.spots) == 5 * 4
     assert placed.spots.layout.shape == "square"
+
+
+def test_a_turned_square_holds_the_tissue_that_its_turned_area_covers(half_tissue: Slide) -> None:
+    # The mask ends at x = 500 µm; a square on its corner reaches over it by a triangle.
+    grid = layout_named("grid", diameter_um=200, pitch_um=120, orientation_deg=45)
+    mask = str(half_tissue.path.with_name("tissue.png"))
+    placed = place_spots(half_tissue, grid, tissue=mask, min_tissue=0)
+    reach = 100 * np.sqrt(2)
+    depth = (500 - (placed.spots.xy_um[:, 0] - reach)).clip(0, 2 * reach)
+    share = np.where(depth <= reach, depth**2, 2 * reach**2 - (2 * reach - depth) ** 2) / (
+        2 * reach**2
+    )
+    assert ((share > 0.05) & (share < 0.95)).any()
+    np.testing.assert_allclose(placed.fraction, share, atol=0.05)
+
+
+def test_an_offset_moves_the_lattice(half_tissue: Slide) -> None:
+    grid = layout_named("grid", diameter_um=200)
+    placed = place_spots(half_tissue, grid, tissue="none", offset_um=(100.0, 50.0))
+    assert placed.spots.xy_um.min(axis=0).tolist() == [200, 150]
+
+
+@pytest.mark.parametrize(
+    "moved", [{"offset_um": (1.0, 2.0)}, {"layout": layout_named("st", orientation_deg=3)}]
+)
+def test_given_spots_are_neither_turned_nor_moved(
+    half_tissue: Slide, tmp_path: Path, moved: dict[str, Any]
+) -> None:
+    coords = given(tmp_path, "x,y\n60,60\n")
+    with pytest.raises(UsageError, match="stay where they are"):
+        place_spots(half_tissue, **{"layout": VISIUM, "coords": coords, **moved})
+
+
+def test_a_pitch_that_contradicts_the_slide_is_among_its_warnings(
+    half_tissue: Slide, tmp_path: Path
+) -> None:
+    # A Visium lattice 30 px apart on a slide of 2 µm/px: 60 µm instead of 100.
+    rows = [
+        f"{60 + column * 15},{60 + row * 26},{row},{column}"
+        for row in range(8)
+        for column in range(row % 2, 16, 2)
+    ]
+    coords = given(tmp_path, "\n".join(["x,y,array_row,array_col", *rows]))
+    place_spots(half_tissue, VISIUM, coords=coords, tissue="none")
+    (said,) = [warning for warning in half_tissue.warnings if "px apart" in warning]
+    assert "at 100 µm is 3.3" in said and str(coords) in said

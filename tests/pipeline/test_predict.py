@@ -169,10 +169,12 @@ def test_every_argument_can_be_written_and_read(
         "layout": "grid",
         "diameter_um": np.float32(80),
         "pitch_um": 100,
+        "orientation_deg": 0.0,
         "coords": coords(tmp_path / "spots.csv", np.array([[300, 300], [500.5, 400]])),
         "mpp": 1.0,
         "tissue": str(mask),
         "min_tissue": 0.5,
+        "qc": True,
         "genes": ["KRT8", "ERBB2"],
         "dtype": "float16",
         "format": format,
@@ -183,7 +185,8 @@ def test_every_argument_can_be_written_and_read(
         "seed": 7,
         "overwrite": True,
     }
-    assert set(every) == set(vars(PredictOptions()))
+    # Given spots stay where they are, so an offset would be refused.
+    assert set(every) | {"offset_um"} == set(vars(PredictOptions()))
     outcome = predict_to_file(painted_slide, tmp_path, PredictOptions(**every))
     assert outcome.output is not None
     read = anndata.read_zarr if format == "zarr" else anndata.read_h5ad
@@ -195,6 +198,22 @@ def test_every_argument_can_be_written_and_read(
     assert list(adata.var_names) == ["KRT8", "ERBB2"]
     assert adata.uns["hypergene"]["layout"]["diameter_um"] == 80
     assert adata.uns["hypergene"]["mpp"]["source"] == "--mpp"
+
+
+def test_a_lattice_is_turned_and_moved_as_asked(painted_slide: Path, tiny_model: Path) -> None:
+    adata = predict(
+        painted_slide, model=str(tiny_model), orientation_deg=30.0, offset_um=(150, 90.5)
+    )
+    about = adata.uns["hypergene"]
+    assert about["layout"]["orientation_deg"] == 30
+    assert about["arguments"]["offset_um"].tolist() == [150.0, 90.5]
+    placed = dict(zip(zip(adata.obs["array_row"], adata.obs["array_col"], strict=True),
+                      adata.obsm["spatial"], strict=True))  # fmt: skip
+    steps = [placed[row, column + 1] - at for (row, column), at in placed.items()
+             if (row, column + 1) in placed]  # fmt: skip
+    assert len(steps) > 3
+    angle = np.radians(30)
+    np.testing.assert_allclose(steps, len(steps) * [200 * np.array([np.cos(angle), np.sin(angle)])])
 
 
 def test_without_warnings_an_empty_list_of_texts_is_kept(
@@ -303,7 +322,7 @@ def test_a_spot_sees_no_farther_than_the_model_says(
     edge = 100 + int(radius_um) + 2  # a pixel may be read beside a tile, to resample it
     far = pixels.copy()
     far[edge:], far[:, edge:] = noise[edge:], noise[:, edge:]
-    np.testing.assert_allclose(look(far), before, atol=1e-5)
+    np.testing.assert_array_equal(look(far), before)
 
     # Beyond the spot's own crop, within its outer ring: the test above can fail.
     near = pixels.copy()
@@ -516,6 +535,33 @@ def test_the_model_is_loaded_once_for_all_slides_and_again_when_it_changed(
     assert len(loads) == 2
     revisions = [adata.uns["hypergene"]["model"]["revision"] for adata in (first, second)]
     assert revisions == ["1", "2"]
+
+
+def test_reliability_at_coarser_scales_travels_too(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_model)
+    kept = model.add_held_out(
+        HeldOutConfig(
+            interval="spot-block", units=9, calibration="none", scales=("1 ring", "2 rings")
+        )
+    )
+    assert kept.coarse is not None and kept.modules_at is not None
+    model.ceiling_pcc.fill_(0.9)
+    kept.low.fill_(0.0)
+    for name, values in (("pearson", [0.5, 0.6]), ("low", [0.0, 0.4]), ("ceiling", [0.9, 0.9])):
+        getattr(kept.coarse, name).copy_(torch.tensor(values)[:, None])
+    kept.low[0], model.heldout_pcc[0] = 0.4, 0.6
+    kept.coarse.low[0, 1], kept.coarse.low[1, 2] = 0.35, 0.05
+    folder = tmp_path / "scales"
+    folder.mkdir()
+    write_model(folder, model, "# scales\n")
+    genes = read_config(tiny_model).genes
+    told = predict(painted_slide, model=str(folder), genes=genes[:4]).var
+    assert told["readable_at"].tolist() == ["spot", "1 ring", "none", "2 rings"]
+    assert told["heldout_pcc_1_ring"].tolist() == pytest.approx([0.5] * 4)
+    assert told["heldout_low_2_rings"].tolist() == pytest.approx([0.4, 0.4, 0.05, 0.4])
+    assert {"heldout_high_1_ring", "ceiling_pcc_2_rings"} <= set(told)
 
 
 def test_reliability_travels_from_the_model_folder_to_every_prediction(

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from hypergene.model.network import SPECTRUM_BANDS
 from hypergene.pipeline.predict import predict
-from hypergene.pipeline.slide_card import sentence, stain_distance
+from hypergene.pipeline.slide_card import sentence, spectrum_distance, stain_distance
+from hypergene.slide import find_tissue, open_slide
+from hypergene.slide.spectrum import BANDS, tissue_spectrum
 from hypergene.zoo import load_model, write_model
 
 
@@ -95,3 +98,33 @@ def test_what_training_slides_differ_by_widens_the_limit() -> None:
     assert wide[1] > 15
     assert np.isnan(stain_distance(None, one[None])).all()
     assert np.isnan(stain_distance(one, None)).all()
+
+
+@pytest.mark.parametrize(("mpp", "said"), [(1.0, ""), (2.0, "less"), (0.5, "more")])
+def test_a_resolution_wrong_by_2_shows_in_the_fine_structure(
+    mpp: float, said: str, painted_slide: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(tiny_model)
+    with open_slide(painted_slide) as slide:
+        known = tissue_spectrum(slide, find_tissue(slide))
+    assert known is not None and known.shape == (BANDS,) == (SPECTRUM_BANDS,)
+    model.add_spectra(torch.from_numpy(known)[None])
+    folder = tmp_path / "sharp"
+    folder.mkdir()
+    write_model(folder, model, "# sharp\n")
+    card = predict(painted_slide, model=str(folder), mpp=mpp).uns["hypergene"]["card"]
+    about = [text for text in card["reasons"] if "fine structure" in text]
+    assert bool(about) == bool(said)
+    assert all(f"It has {said} fine structure" in text for text in about)
+    assert all(f"in truth {'finer' if mpp > 1 else 'coarser'} than" in text for text in about)
+    if not said:
+        assert card["fine_structure"] == pytest.approx(0, abs=1e-5)
+
+
+def test_fine_structure_is_compared_with_the_nearest_training_slide() -> None:
+    known = np.array([[-5.0] * BANDS, [-4.0] * BANDS, [-4.2] * BANDS])
+    assert spectrum_distance(known[0] - 2, known) == (pytest.approx(-2), pytest.approx(1.3))
+    assert spectrum_distance(known[1] + 0.3, known)[0] == pytest.approx(0.3)
+    assert spectrum_distance(known[0], known[:1]) == (0, 0.5)
+    assert np.isnan(spectrum_distance(None, known)).all()
+    assert np.isnan(spectrum_distance(known[0], None)).all()

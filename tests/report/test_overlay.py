@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hypergene.report.overlay import draw_overlay
-from hypergene.spots import Spots, layout_named
+from hypergene.report.overlay import Overlay, draw_overlay
+from hypergene.spots import Spots, lay_spots, layout_named
 
 WHITE = np.full((200, 300, 3), 255, dtype=np.uint8)
 
@@ -60,3 +60,37 @@ def test_spots_off_the_tissue_have_another_colour() -> None:
 def test_the_picture_given_is_not_changed() -> None:
     draw_overlay(WHITE, 0.1, spots_at([(1500, 1000)]), np.ones(1, np.float32), min_tissue=0)
     assert (WHITE == 255).all()
+
+
+def test_a_turned_square_is_drawn_turned() -> None:
+    grid = layout_named("grid", diameter_um=100, orientation_deg=45)
+    spots = lay_spots(grid, (300, 300), (0.5, 0.5))
+    assert len(spots) == 1
+    picture = np.asarray(
+        draw_overlay(WHITE[:150, :150], 0.5, spots, np.ones(1, np.float32), min_tissue=0)
+    )
+    # 100 px across on the picture, 141 from corner to corner.
+    assert painted(picture) == pytest.approx((4, 4, 146, 146), abs=5)
+    corner, edge = picture[5:20, 5:20], picture[30:50, 30:50]
+    assert (corner == 255).all() and (edge < 250).any()
+
+
+def test_small_spots_tint_what_they_cover_and_tissue_wins() -> None:
+    grid = layout_named("grid", diameter_um=4)
+    spots = lay_spots(grid, (2000, 1000), (0.5, 0.5))
+    left = (spots.xy_px[:, 0] < 1000).astype(np.float32)
+    picture = np.asarray(draw_overlay(WHITE[:100, :200], 0.1, spots, left, min_tissue=0.5))
+    assert (picture[:, :99] == picture[0, 0]).all() and picture[0, 0, 2] < 200, "all yellow"
+    assert (picture[:, 101:] == picture[0, -1]).all() and picture[0, -1, 0] < 200, "all blue"
+
+
+def test_blocks_draw_the_same_picture_as_the_whole() -> None:
+    for layout in (layout_named("visium"), layout_named("visium-hd-16")):
+        spots = lay_spots(layout, (1200, 800), (0.5, 0.5))
+        fraction = np.linspace(0, 1, len(spots), dtype=np.float32)
+        picture = WHITE[:160, :240]
+        overlay = Overlay(picture, 0.2, layout, (0.5, 0.5), min_tissue=0.5)
+        for rows in (slice(0, 7), slice(7, None)):
+            overlay.add(spots.subset(rows), fraction[rows])
+        whole = draw_overlay(picture, 0.2, spots, fraction, min_tissue=0.5)
+        assert np.array_equal(np.asarray(overlay.image()), np.asarray(whole))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 _PHILIPS = """<?xml version="1.0" encoding="UTF-8" ?>
 <DataObject ObjectType="DPUfsImport">
@@ -30,6 +33,171 @@ _PHILIPS = """<?xml version="1.0" encoding="UTF-8" ?>
   </Attribute>
 </DataObject>
 """  # noqa: E501
+
+
+_LEICA = """<?xml version="1.0"?>
+<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">
+  <collection name="slide" sizeX="{all_x}" sizeY="{all_y}">
+    <image name="image">
+      <creationDate>2020-01-01</creationDate>
+      <device model="Leica SCN400" version="1.5" />
+      <pixels sizeX="{width}" sizeY="{height}">
+        <dimension sizeX="{width}" sizeY="{height}" r="0" ifd="0" />
+      </pixels>
+      <view sizeX="{x}" sizeY="{y}" offsetX="0" offsetY="0" spacingZ="0" />
+      <scanSettings>
+        <objectiveSettings><objective>20</objective></objectiveSettings>
+        <illuminationSettings>
+          <numericalAperture>0.4</numericalAperture>
+          <illuminationSource>brightfield</illuminationSource>
+        </illuminationSettings>
+      </scanSettings>
+    </image>
+  </collection>
+</scn>
+"""
+
+_VENTANA = """<EncodeInfo Ver="2">
+  <SlideStitchInfo>
+    <ImageInfo AOIScanned="1" AOIIndex="0" Width="{side}" Height="{side}" NumRows="2" NumCols="2"
+      Pos-X="0" Pos-Y="0">
+      <TileJointInfo FlagJoined="1" Confidence="100" Direction="RIGHT" Tile1="1" Tile2="2"
+        OverlapX="0" OverlapY="0" />
+      <TileJointInfo FlagJoined="1" Confidence="100" Direction="RIGHT" Tile1="4" Tile2="3"
+        OverlapX="0" OverlapY="0" />
+      <TileJointInfo FlagJoined="1" Confidence="100" Direction="UP" Tile1="2" Tile2="3"
+        OverlapX="0" OverlapY="0" />
+      <TileJointInfo FlagJoined="1" Confidence="100" Direction="UP" Tile1="1" Tile2="4"
+        OverlapX="0" OverlapY="0" />
+    </ImageInfo>
+  </SlideStitchInfo>
+  <AoiOrigin><AOI0 OriginX="0" OriginY="0" /></AoiOrigin>
+</EncodeInfo>
+"""
+
+_JPEG_TILES: dict[str, Any] = {
+    "photometric": "rgb",
+    "tile": (128, 128),
+    "compression": "jpeg",
+    "compressionargs": {"level": 95},
+    "metadata": None,
+}
+
+
+def hamamatsu_ndpi(path: Path, pixels: NDArray[np.uint8], mpp: tuple[float, float]) -> Path:
+    """A Hamamatsu NDPI: one JPEG as one strip, offsets of 64 bits in a TIFF of 32.
+
+    Parameters
+    ----------
+    mpp
+        Microns per px along x and along y.
+    """
+    height, width = pixels.shape[:2]
+    jpeg = imagecodecs.jpeg8_encode(pixels, 95, subsampling="444")
+    first = 16
+    ratios = first + len(jpeg)
+    directory = ratios + 16
+    inline = {
+        256: ("I", width),
+        257: ("I", height),
+        258: ("H", 8),
+        259: ("H", 7),  # JPEG
+        262: ("H", 6),  # YCbCr
+        273: ("I", first),
+        277: ("H", 3),
+        278: ("I", height),
+        279: ("I", len(jpeg)),
+        282: ("R", ratios),
+        283: ("R", ratios + 8),
+        296: ("H", 3),  # centimetres
+        65420: ("I", 1),  # this is NDPI
+        65421: ("f", 20.0),  # magnification of the lens
+        65424: ("i", 0),  # focal plane
+    }
+    kinds = {"H": 3, "I": 4, "R": 5, "i": 9, "f": 11}
+    entries = b"".join(
+        struct.pack("<HHI", tag, kinds[kind], 1)
+        + struct.pack("<I" if kind == "R" else f"<{kind}", value).ljust(4, b"\0")
+        for tag, (kind, value) in inline.items()
+    )
+    path.write_bytes(
+        b"II*\0"
+        + struct.pack("<Q4x", directory)
+        + jpeg
+        + b"".join(struct.pack("<II", round(10_000_000 / um), 1000) for um in mpp)
+        + struct.pack("<H", len(inline))
+        + entries
+        + bytes(8 + 4 * len(inline))  # no next directory; the upper halves of all values
+    )
+    return path
+
+
+def hamamatsu_vms(path: Path, pixels: NDArray[np.uint8], mpp: tuple[float, float]) -> Path:
+    """A Hamamatsu VMS: an index beside JPEG files with restart markers, in whole tiles of 64 px.
+
+    Parameters
+    ----------
+    mpp
+        Microns per px along x and along y.
+    """
+    height, width = pixels.shape[:2]
+    for name, step in {"whole": 1, "map": 4}.items():
+        Image.fromarray(pixels[::step, ::step]).save(
+            path.with_name(f"{name}.jpg"), quality=95, subsampling=0, restart_marker_blocks=8
+        )
+    path.write_text(
+        "[Virtual Microscope Specimen]\nNoLayers=1\nNoJpegColumns=1\nNoJpegRows=1\n"
+        "ImageFile=whole.jpg\nMapFile=map.jpg\nMacroImage=map.jpg\nSourceLens=20\n"
+        f"PhysicalWidth={width * mpp[0] * 1000:.0f}\nPhysicalHeight={height * mpp[1] * 1000:.0f}\n"
+    )
+    return path
+
+
+def leica(path: Path, pixels: NDArray[np.uint8], mpp: float) -> Path:
+    """A Leica SCN whose scan fills the top left quarter of what it calls the collection."""
+    height, width = pixels.shape[:2]
+    x, y = round(width * mpp * 1000), round(height * mpp * 1000)
+    about = _LEICA.format(width=width, height=height, x=x, y=y, all_x=2 * x, all_y=2 * y)
+    per_cm = (10_000 / mpp, 10_000 / mpp)
+    options = {**_JPEG_TILES, "resolution": per_cm, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, bigtiff=True, description=about, **options)
+    return path
+
+
+def ventana(path: Path, pixels: NDArray[np.uint8], mpp: float) -> Path:
+    """A Ventana BIF of two by two tiles that do not overlap; `pixels` are (256, 256, 3)."""
+    xmp = 700
+    scan = f'<iScan Z-layers="1" Magnification="20" ScanRes="{mpp}" UnitNumber="1" />'.encode()
+    joints = _VENTANA.format(side=128).encode()
+    with tifffile.TiffWriter(path, bigtiff=True) as tif:
+        tif.write(
+            np.ascontiguousarray(pixels[::2, ::2]),
+            photometric="rgb",
+            description="Label Image",
+            extratags=[(xmp, 7, len(scan), scan, True)],
+            metadata=None,
+        )
+        tif.write(
+            pixels,
+            description="level=0 mag=20 quality=95",
+            extratags=[(xmp, 7, len(joints), joints, True)],
+            **_JPEG_TILES,
+        )
+    return path
+
+
+def trestle(path: Path, pixels: NDArray[np.uint8], mpp: tuple[float, float]) -> Path:
+    """A Trestle TIFF, which writes microns per px (x, y) where TIFF has px per unit."""
+    tifffile.imwrite(
+        path,
+        pixels,
+        software="MedScan",
+        description="Background Color=FFFFFF;Objective Power=20;OverlapsXY= 0 0;",
+        resolution=tuple((round(um * 10_000), 10_000) for um in mpp),
+        resolutionunit="NONE",
+        **_JPEG_TILES,
+    )
+    return path
 
 
 def philips(path: Path, pixels: NDArray[np.uint8], mpp: float) -> Path:

@@ -43,6 +43,59 @@ def test_a_philips_tiff(tmp_path, small):
         assert differ(shown(slide), small) < 6
 
 
+@pytest.mark.parametrize(
+    ("write", "name", "vendor"),
+    [
+        (scanners.hamamatsu_ndpi, "a.ndpi", "hamamatsu"),
+        (scanners.trestle, "a.tif", "trestle"),
+    ],
+)
+def test_scanners_that_know_both_axes(tmp_path, small, write, name, vendor):
+    with open_slide(write(tmp_path / name, small, (0.5, 0.52))) as slide:
+        assert (slide.vendor, slide.dimensions) == (vendor, (250, 230))
+        assert (slide.mpp.x, slide.mpp.y) == (pytest.approx(0.5), pytest.approx(0.52))
+        assert slide.mpp.source == "openslide.mpp-x"
+        assert slide.warnings == []
+        assert differ(shown(slide), small) < 6
+
+
+def test_a_leica_scn_is_white_where_nothing_was_scanned(tmp_path, small):
+    with open_slide(scanners.leica(tmp_path / "a.scn", small, 0.5)) as slide:
+        assert (slide.vendor, slide.dimensions) == ("leica", (500, 460))
+        assert slide.mpp.x == slide.mpp.y == pytest.approx(0.5)
+        pixels = shown(slide)
+        assert differ(pixels[:230, :250], small) < 6
+        assert (pixels[230:] == 255).all() and (pixels[:, 250:] == 255).all()
+
+
+@pytest.fixture(scope="module")
+def square(painted):
+    """(256, 256) px: whole tiles, the only ones that some scanners write."""
+    return np.ascontiguousarray(painted[300:556, 400:656])
+
+
+def test_a_hamamatsu_vms(tmp_path, square):
+    with open_slide(scanners.hamamatsu_vms(tmp_path / "a.vms", square, (0.5, 0.52))) as slide:
+        assert (slide.vendor, slide.dimensions) == ("hamamatsu", (256, 256))
+        assert (slide.mpp.x, slide.mpp.y) == (pytest.approx(0.5), pytest.approx(0.52))
+        assert differ(shown(slide), square) < 6
+
+
+def test_a_scan_without_the_files_that_belong_to_it_is_said(tmp_path, square):
+    path = scanners.hamamatsu_vms(tmp_path / "a.vms", square, (0.5, 0.5))
+    (tmp_path / "whole.jpg").unlink()
+    with pytest.raises(SlideError, match=r"OpenSlide cannot open it .*whole\.jpg") as caught:
+        open_slide(path)
+    assert "beside it" in (caught.value.hint or "")
+
+
+def test_a_ventana_bif(tmp_path, square):
+    with open_slide(scanners.ventana(tmp_path / "a.bif", square, 0.5)) as slide:
+        assert (slide.vendor, slide.dimensions) == ("ventana", (256, 256))
+        assert slide.mpp.x == slide.mpp.y == 0.5
+        assert differ(shown(slide), square) < 6
+
+
 def test_a_dicom_slide_with_its_pixel_spacing_on_both_axes(tmp_path, small):
     pytest.importorskip("pydicom")
     with open_slide(scanners.dicom(tmp_path, small, (0.5, 0.52))) as slide:
@@ -176,3 +229,13 @@ def test_a_tile_that_claims_to_be_larger_than_its_place_is_not_decoded(
         with pytest.raises(SlideError, match="claims to be 500 x 400 px"):
             slide.read(0, 0, 10, 10)
         assert differ(slide.read(64, 64, 64, 64), small[64:128, 64:128]) < 6
+
+
+def test_an_ndpi_whose_jpeg_claims_more_than_its_page_never_reaches_openslide(tmp_path, small):
+    path = scanners.hamamatsu_ndpi(tmp_path / "a.ndpi", small, (0.5, 0.5))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = b"\xff\xdc\xff\xdc"  # OpenSlide would allocate a strip of 1 GB, or abort
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match="larger than its page"):
+        open_slide(path)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
+from child import in_child
 from PIL import Image
 
 from hypergene.errors import SlideError
@@ -56,8 +60,67 @@ def test_a_truncated_picture_is_damaged(tmp_path, painted, suffix, share):
     Image.fromarray(painted).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: max(20, int(share * len(data)))])
-    with pytest.raises(SlideError, match="damaged or truncated"):
+    with pytest.raises(SlideError, match="is damaged"):
         open_slide(path, mpp=2.0)
+
+
+def resized(data, width, height):
+    """A PNG or JPEG whose header claims another size than its pixels have."""
+    if data.startswith(b"\x89PNG"):
+        header = data[12:16] + struct.pack(">II", width, height) + data[24:29]
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "width", "height"),
+    [
+        ("png", 2**31 - 1, 2**31 - 1),
+        ("png", 2**31 - 1, 1),
+        ("png", 20_000, 20_000),
+        ("jpg", 65_500, 65_500),
+        ("jpg", 20_000, 20_000),
+    ],
+)
+def test_a_picture_that_claims_more_than_its_file_can_hold_takes_no_memory(
+    tmp_path, painted, suffix, width, height
+):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(painted[:99, :99]).save(path)
+    path.write_bytes(resized(path.read_bytes(), width, height))
+
+    def outcome():
+        with pytest.raises(SlideError, match=f"{width} x {height} px, more than") as caught:
+            open_slide(path, mpp=0.5)
+        return "refused", str(caught.value)
+
+    assert in_child(outcome, seconds=5, memory_mb=100)[0] == "refused"
+
+
+def test_the_densest_pictures_are_no_bombs(tmp_path):
+    for mode, suffix in (("1", "png"), ("L", "png"), ("RGB", "png"), ("RGB", "jpg")):
+        path = tmp_path / f"{mode}.{suffix}"
+        options = {"quality": 1, "optimize": True} if suffix == "jpg" else {"compress_level": 9}
+        Image.new(mode, (1500, 1500)).save(path, **options)
+        with open_slide(path, mpp=0.5) as slide:
+            assert (slide.read(0, 0, 1500, 1500) < 2).all(), path
+
+
+def test_a_png_with_a_bomb_beside_its_pixels_is_refused_in_little_memory(tmp_path, painted):
+    path = tmp_path / "a.png"
+    Image.fromarray(painted[:99, :99]).save(path)
+    data = path.read_bytes()
+    chunk = b"zTXtComment\0\0" + zlib.compress(bytes(60 * 2**20), 1)
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(data[:33] + chunk + data[33:])
+
+    def outcome():
+        with pytest.raises(SlideError, match="cannot be decoded"):
+            open_slide(path, mpp=0.5)
+        return "refused", ""
+
+    assert in_child(outcome, seconds=5, memory_mb=40)[0] == "refused"
 
 
 def test_a_picture_too_large_to_decode_is_refused_before_decoding(tmp_path, monkeypatch):

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from hypergene.errors import ResolutionError
 from hypergene.slide import Mpp, open_slide
-from hypergene.slide.resolution import choose, from_ome, from_text, from_tiff, given_mpp
+from hypergene.slide.resolution import (
+    choose,
+    from_imagej,
+    from_ome,
+    from_text,
+    from_tiff,
+    given_mpp,
+)
 
 
 @given(
@@ -73,6 +80,48 @@ def test_metadata_that_contradict_each_other_are_said():
     found = [Mpp(0.5, 0.5, "openslide.mpp-x"), Mpp(0.25, 0.25, "tiff.XResolution")]
     used, warnings = choose(found, None, "a.svs")
     assert used is found[0] and "tiff.XResolution" in warnings[0]
+
+
+def test_what_cannot_be_true_is_said_unless_it_is_a_print_setting():
+    sound = Mpp(0.5, 0.5, "tiff.XResolution")
+    used, warnings = choose([Mpp(499.0, 499.0, "openslide.mpp-x"), sound], None, "a.svs")
+    assert used is sound
+    assert len(warnings) == 1 and "implausible: 499 µm/px (openslide.mpp-x)" in warnings[0]
+    assert choose([Mpp(353.0, 353.0, "tiff.XResolution")], given_mpp(0.5), "a.tif")[1] == []
+
+
+def test_pixels_that_are_not_square_are_said():
+    assert choose([Mpp(0.5, 0.51, "openslide.mpp-x")], None, "a.svs")[1] == []
+    (said,) = choose([Mpp(0.5, 1.0, "openslide.mpp-x")], None, "a.svs")[1]
+    assert "not square, 0.5 x 1 µm/px" in said
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit"),
+    [
+        ("micron", 2.0),
+        ("um", 2.0),
+        ("\\u00B5m", 2.0),
+        ("mm", 2000.0),
+        ("inch", 50_800),
+    ],
+)
+def test_imagej_says_its_unit_in_words(tmp_path: Path, painted, unit, per_unit):
+    assert from_imagej(per_unit, per_unit / 2, unit) == Mpp(
+        pytest.approx(0.5), pytest.approx(1.0), "imagej.unit"
+    )
+    path = tmp_path / "a.tif"
+    options = {"resolution": (per_unit, per_unit), "metadata": {"unit": unit}}
+    tifffile.imwrite(path, painted[:64, :64], imagej=True, photometric="rgb", **options)
+    with open_slide(path) as slide:
+        assert slide.mpp.source == "imagej.unit"
+        assert math.isclose(slide.mpp.x, 0.5, rel_tol=1e-6)
+
+
+def test_imagej_without_a_length_says_nothing():
+    for unit in ("pixel", "", None, "parsec"):
+        assert from_imagej(2.0, 2.0, unit) is None
+    assert from_imagej((1, 0), (1, 0), "um") is None
 
 
 def test_one_axis_alone_can_contradict():

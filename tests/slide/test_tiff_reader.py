@@ -3,15 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from child import in_child
 
 from hypergene.errors import SlideError
 from hypergene.slide import open_slide
 
 LOSSLESS = {"tile": (64, 64), "compression": "deflate"}
+#: 0.5 µm/px across and 0.52 µm/px down.
+SIZED = {"resolution": (20_000, 1e4 / 0.52), "resolutionunit": "CENTIMETER"}
 
 
-def whole(path, **options):
-    with open_slide(path, mpp=1.0) as slide:
+def whole(path):
+    """All px of a file written with :data:`SIZED`."""
+    with open_slide(path) as slide:
+        assert (slide.mpp.x, slide.mpp.y) == (pytest.approx(0.5), pytest.approx(0.52))
         width, height = slide.dimensions
         return slide.read(0, 0, width, height)
 
@@ -35,7 +40,7 @@ def whole(path, **options):
 def test_every_lossless_layout_gives_the_same_pixels(tmp_path, painted, options):
     small = painted[300:530, 400:650]
     stored = np.moveaxis(small, 2, 0) if "planarconfig" in options else small
-    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **options)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **SIZED, **options)
     np.testing.assert_array_equal(whole(tmp_path / "a.tif"), small)
 
 
@@ -43,14 +48,14 @@ def test_every_lossless_layout_gives_the_same_pixels(tmp_path, painted, options)
 def test_lossy_tiles_come_out_in_the_right_colours(tmp_path, painted, compression):
     small = painted[300:556, 400:656]
     options = {"tile": (128, 128), "compression": compression}
-    tifffile.imwrite(tmp_path / "a.tif", small, photometric="rgb", **options)
+    tifffile.imwrite(tmp_path / "a.tif", small, photometric="rgb", **SIZED, **options)
     assert np.abs(whole(tmp_path / "a.tif").astype(int) - small).mean() < 6
 
 
 def test_grey_is_spread_over_the_colours(tmp_path, painted):
     grey = painted[:200, :300, 1]
-    tifffile.imwrite(tmp_path / "a.tif", grey, **LOSSLESS)
-    tifffile.imwrite(tmp_path / "b.tif", 255 - grey, photometric="miniswhite", **LOSSLESS)
+    tifffile.imwrite(tmp_path / "a.tif", grey, **SIZED, **LOSSLESS)
+    tifffile.imwrite(tmp_path / "b.tif", 255 - grey, photometric="miniswhite", **SIZED, **LOSSLESS)
     for name in ("a.tif", "b.tif"):
         np.testing.assert_array_equal(whole(tmp_path / name), grey[..., None].repeat(3, 2))
 
@@ -59,7 +64,7 @@ def test_alpha_is_laid_over_white_and_other_extra_channels_are_dropped(tmp_path)
     pixels = np.zeros((64, 64, 4), np.uint8)
     for kind, want in {"unassalpha": 255, "assocalpha": 255, "unspecified": 0}.items():
         tifffile.imwrite(
-            tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[kind], **LOSSLESS
+            tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[kind], **SIZED, **LOSSLESS
         )
         assert (whole(tmp_path / "a.tif") == want).all(), kind
 
@@ -89,7 +94,7 @@ def test_three_channels_kept_apart_are_taken_as_rgb_and_said(tmp_path, painted):
 
 def test_a_tile_the_scanner_left_out_is_white(tmp_path, painted):
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, painted[:128, :128], photometric="rgb", **LOSSLESS)
+    tifffile.imwrite(path, painted[:128, :128], photometric="rgb", **SIZED, **LOSSLESS)
     with tifffile.TiffFile(path, mode="r+") as tif:
         counts = list(tif.pages[0].databytecounts)
         counts[1] = 0
@@ -110,6 +115,55 @@ def test_a_stack_is_refused(tmp_path):
     tifffile.imwrite(path, np.zeros((5, 64, 64), np.uint8), metadata={"axes": "ZYX"})
     with pytest.raises(SlideError, match="stack"):
         open_slide(path, mpp=1.0)
+
+
+def test_a_palette_is_refused_with_the_way_out(tmp_path):
+    colours = np.zeros((3, 256), np.uint16)
+    pixels = np.zeros((64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="palette", colormap=colours)
+    with pytest.raises(SlideError, match="neither a grey nor an RGB") as caught:
+        open_slide(tmp_path / "a.tif", mpp=1.0)
+    assert "8-bit RGB" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("compression", ["png", "jpegxl", "jpegxr", "lerc"])
+def test_codecs_that_believe_their_own_header_are_refused(tmp_path, painted, compression):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, painted[:64, :64], photometric="rgb", compression=compression)
+    with pytest.raises(SlideError, match="compressed in a way") as caught:
+        open_slide(path, mpp=1.0)
+    assert "vips" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("compression", ["deflate", "zstd", "lzw"])
+def test_a_tile_that_unpacks_to_more_than_its_place_takes_no_more_memory(
+    tmp_path, painted, compression
+):
+    import imagecodecs
+
+    codec = {"deflate": "zlib"}.get(compression, compression)
+    bomb = getattr(imagecodecs, f"{codec}_encode")(bytes(40 * 2**20))
+    path = tmp_path / "a.tif"
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": compression}
+    tifffile.imwrite(path, painted[:64, :128], **options)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        offsets, counts = list(tif.pages[0].dataoffsets), list(tif.pages[0].databytecounts)
+        offsets[0], counts[0] = path.stat().st_size, len(bomb)
+        tif.pages[0].tags["TileOffsets"].overwrite(offsets)
+        tif.pages[0].tags["TileByteCounts"].overwrite(counts)
+    with path.open("ab") as file:
+        file.write(bomb)
+
+    def outcome():
+        with open_slide(path, mpp=1.0) as slide:
+            np.testing.assert_array_equal(slide.read(64, 0, 64, 64), painted[:64, 64:128])
+            try:
+                slide.read(0, 0, 10, 10)
+            except SlideError as error:
+                return "refused", str(error)
+        return "filled", ""
+
+    assert in_child(outcome, seconds=5, memory_mb=30)[0] in ("refused", "filled")
 
 
 def test_five_channels_are_refused(tmp_path):
@@ -164,9 +218,9 @@ def test_after_a_tile_that_cannot_be_decoded_the_slide_still_reads(save_pyramid,
 def test_only_the_tiles_a_read_touches_are_decoded(save_pyramid, painted):
     with open_slide(save_pyramid(painted)) as slide:
         slide.read(130, 130, 100, 100)
-        assert list(slide._reader._cache) == [(0, 0, 11)]
+        assert list(slide._reader._tiles._cache._tiles) == [(0, 0, 11, 1)]
         slide.read(200, 130, 100, 100)
-        assert list(slide._reader._cache) == [(0, 0, 11), (0, 0, 12)]
+        assert list(slide._reader._tiles._cache._tiles) == [(0, 0, 11, 1), (0, 0, 12, 1)]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.svs"])

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import gc
+import os
+import resource
 import threading
+from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
+from slide import scanners
 
-from hypergene.slide import open_slide, read_tiles
+from hypergene.slide import open_slide, read_tiles, tiles
+from hypergene.slide.tiff_plane import Plane
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_a_reader_that_stops_half_way_leaves_no_thread_and_no_open_file(slide, x
     stream = read_tiles(slide, xy, width_um=112, size_px=32, batch_size=4, workers=2)
     next(stream)
     stream.close()
-    assert len(opened) == 2 and all(reader._file.closed for reader in opened)
+    assert len(opened) == 2 and all(reader._tiles.closed for reader in opened)
     assert not [t for t in threading.enumerate() if t.name.startswith("hypergene-tiles")]
 
 
@@ -81,3 +88,61 @@ def test_reading_ahead_is_bounded(slide, xy, monkeypatch):
     threading.Event().wait(0.2)
     assert len(read) <= 2 * 4
     stream.close()
+
+
+@pytest.fixture
+def svs(tmp_path, painted):
+    return scanners.aperio(tmp_path / "a.svs", painted, 0.5, "jpeg")
+
+
+@pytest.mark.parametrize("width_um", [50, 400])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_each_tile_of_the_file_is_decoded_once(svs, xy, monkeypatch, workers, width_um):
+    decoded = []
+    original = Plane.decode
+
+    def counted(self, data, index, shrink):
+        decoded.append(index)
+        return original(self, data, index, shrink)
+
+    monkeypatch.setattr(Plane, "decode", counted)
+    monkeypatch.setattr(openslide.OpenSlide, "read_region", None)
+    options = {"width_um": width_um, "size_px": 50, "batch_size": 5, "workers": workers}
+    with open_slide(svs) as slide:
+        for _ in read_tiles(slide, xy, **options):
+            pass
+    assert len(decoded) > 60 and len(set(decoded)) == len(decoded)
+
+
+def test_a_slide_too_wide_for_a_band_is_read_in_strips(slide, xy, monkeypatch):
+    _, want = gather(slide, xy[np.lexsort((xy[:, 1], xy[:, 0], xy[:, 1] // 512))])
+    strip = 400
+    monkeypatch.setattr(tiles, "_BAND_BYTES", strip * 3 * (512 + 56 + 2 * 512))
+    rows, found = gather(slide, xy)
+    assert sorted(rows) == list(range(101))
+    assert (np.diff(xy[rows, 0] // strip) >= 0).all(), "one strip after the other"
+    assert (np.diff(xy[rows, 1] // 512) < 0).sum() == 2, "three strips, each from the top"
+    order = np.lexsort((xy[rows, 1], xy[rows, 0], xy[rows, 1] // 512))
+    np.testing.assert_array_equal(found[order], want)
+
+
+def test_many_slides_leave_no_open_file_and_no_memory(svs, save_pyramid, painted):
+    paths = [svs, save_pyramid(painted[:256, :256], levels=2)]
+    xy = np.array([[100.0, 100.0], [200.0, 60.0]])
+
+    def read(times):
+        for path in paths * times:
+            with open_slide(path) as slide:
+                for _ in read_tiles(slide, xy, width_um=60, size_px=32, workers=1):
+                    pass
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return len(os.listdir("/proc/self/fd")), pages * resource.getpagesize()
+
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("counts open files and memory in /proc")
+    files, memory = read(10)
+    more_files, more_memory = read(25)
+    assert more_files <= files
+    assert more_memory - memory < 2e6, "what each decodes is 0.1 MB"
+    assert not [t for t in threading.enumerate() if t.name.startswith("hypergene-tiles")]

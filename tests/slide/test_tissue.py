@@ -5,6 +5,8 @@ import csv
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -174,6 +176,25 @@ def test_a_spot_smaller_than_a_px_of_the_mask_is_in_or_out():
 
 def test_no_spots_have_no_fractions():
     assert half_plane().fraction(np.empty((0, 2)), 50, Mpp(0.5, 0.5, "x")).shape == (0,)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1, 300), st.sampled_from(["circle", "square"]))
+def test_knowing_what_lies_around_changes_no_fraction(seed, diameter, shape):
+    rng = np.random.default_rng(seed)
+    patches = ndimage.gaussian_filter(rng.normal(size=(50, 61)), 6) > 0
+    mask = TissueMask(patches, (7.0, 9.0), "x")
+    xy = rng.uniform(-100, 600, (30, 2))
+    side = np.array([diameter / 0.5, diameter / 0.6])
+    count = int(np.clip(np.ceil(2 * (side / mask.scale).max()), 2, 32))
+    at = (np.arange(count) + 0.5) / count - 0.5
+    points = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2)
+    if shape == "circle":
+        points = points[np.hypot(*points.T) <= 0.5]
+    column, row = np.moveaxis(np.floor((xy[:, None] + points * side) / mask.scale), 2, 0)
+    inside = (column >= 0) & (column < 61) & (row >= 0) & (row < 50)
+    hit = patches[np.clip(row, 0, 49).astype(int), np.clip(column, 0, 60).astype(int)] & inside
+    fraction = mask.fraction(xy, diameter, Mpp(0.5, 0.6, "x"), shape)
+    np.testing.assert_array_equal(fraction, hit.mean(axis=1).astype(np.float32))
 
 
 def test_the_whole_slide_counts_with_none(save_png, painted):

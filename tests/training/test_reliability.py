@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 from hypergene.evaluation import pearson_per_gene
+from hypergene.evaluation.scales import around
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.training.assess import EncodedSection, encode_sections, predict_section
@@ -18,8 +19,9 @@ from hypergene.training.expression import Expression
 from hypergene.training.reliability import (
     copy_reliability,
     fit_reference,
+    held_out_ratios,
+    hold_out_reference,
     measure_reliability,
-    reliability_classes,
 )
 from hypergene.training.section import Section
 
@@ -154,20 +156,50 @@ def test_three_patients_are_enough_for_a_conformal_spread(
     assert model.modules_to_genes.spread_scale.item() > empirical, "one of 4 groups is unknown"
 
 
-@pytest.mark.parametrize(
-    ("pcc", "low", "ceiling", "wanted"),
-    [
-        (0.6, 0.4, 0.9, "A"),
-        (0.4, 0.35, 0.9, "B"),
-        (0.3, 0.2, 0.9, "B"),
-        (0.3, 0.05, 0.9, "C"),
-        (0.15, 0.12, 0.9, "C"),
-        (0.2, -0.01, 0.9, "refuse"),
-        (float("nan"), float("nan"), 0.9, "refuse"),
-        (0.6, 0.4, float("nan"), "C"),
-    ],
-)
-def test_classes_go_by_the_lower_end_and_the_share_of_the_ceiling(
-    pcc: float, low: float, ceiling: float, wanted: str
+def test_genes_and_modules_are_measured_at_coarser_scales(
+    model: HyperGene, held_out: list[EncodedSection]
 ) -> None:
-    assert reliability_classes([pcc], [low], [ceiling]).tolist() == [wanted]
+    measure_reliability(model, held_out, CPU)
+    kept, how = model.held_out, model.config.held_out
+    assert kept is not None and kept.coarse is not None and kept.modules_at is not None
+    assert how is not None and how.scales == ("1 ring", "2 rings")
+    assert kept.coarse.pearson.shape == (2, len(model.config.genes))
+    assert (kept.coarse.pearson[:, READ] > 0.99).all() and (kept.coarse.low[:, READ] > 0.99).all()
+    assert (kept.coarse.low[:, UNREAD] < 0.3).all()
+    assert kept.coarse.pearson[:, UNMEASURED].isnan().all()
+    by_section = []
+    for one in held_out:
+        ring = around(one.section.xy_um, 1.25 * model.config.layout.pitch_um)
+        truth, mean = one.section.expression.dense(), predict_section(model, one, CPU)[0]
+        by_section.append(pearson_per_gene(ring @ truth[:, [3]], ring @ mean[:, [3]])[0])
+    assert kept.coarse.pearson[0, 3].item() == pytest.approx(np.mean(by_section), abs=1e-5)
+    modules = kept.modules_at
+    assert modules.pearson.shape == (3, model.config.head.modules)
+    known = modules.pearson[0].isfinite()
+    assert known.any() and (modules.low[0][known] <= modules.pearson[0][known]).all()
+    assert (modules.pearson[0][known] <= modules.high[0][known]).all()
+
+
+def test_held_out_distances_become_the_percentiles_of_another_training(
+    model: HyperGene, make_section: Callable[..., Section], config: ModelConfig
+) -> None:
+    names = ("A", "B", "C")
+    a, b, new = (make_section(name, name, seed, side=8) for seed, name in enumerate(names))
+    trained, watched = (encode_sections(model, [section], CPU) for section in (a, b))
+    ratios = held_out_ratios(model, trained, watched)
+    assert ratios.isfinite().all() and (ratios.diff() >= 0).all()
+    torch.manual_seed(1)
+    final = HyperGene(config).eval()
+    fit_reference(final, encode_sections(final, [a, b], CPU))
+    measure_reliability(model, watched, CPU, apart=True)
+    copy_reliability(model, final)
+    hold_out_reference(final, ratios, "patient")
+    assert final.config.held_out is not None and final.config.held_out.distances == "patient"
+    (seen,) = encode_sections(final, [new], CPU)
+    raw = torch.from_numpy(seen.context.features + seen.context.mean)
+    assert 0.1 < final.reference(raw).mean() < 0.9
+
+
+def test_what_was_never_held_out_has_no_held_out_distances(model: HyperGene) -> None:
+    with pytest.raises(ValueError, match="nothing was held out"):
+        hold_out_reference(model, torch.ones(101), "patient")

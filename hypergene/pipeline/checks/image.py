@@ -17,6 +17,7 @@ from anndata import AnnData
 from hypergene.pipeline.checks.scale import Fit, Scale
 from hypergene.pipeline.checks.verdict import Level, Verdict
 from hypergene.slide import Slide
+from hypergene.slide.resolution import TOLERANCE
 
 #: What Space Ranger calls the pictures in its folder ``spatial``; none is the full-resolution one.
 _COPIES = {
@@ -33,7 +34,7 @@ _COARSE_MPP = 2.0
 _PLAUSIBLE_MPP = (0.05, 5.0)
 #: Two resolutions that differ by more contradict each other; beyond `_FAR_APART` nothing can be
 #: learned at the wrong one.
-_DISAGREE, _FAR_APART = 0.05, 0.25
+_DISAGREE, _FAR_APART = TOLERANCE, 0.25
 #: Spots that reach less far than this, as a share of width and height, are crowded in the corner.
 _CORNER = 1 / 3
 #: A factor is named if it puts so many of the spots on tissue, and this much better than none.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from hypergene.st.pitch import nearest_pitch_px
+from hypergene.st.lattice import lattice_of
 
 # Space Ranger numbers the spots of a capture area of 6.5 mm from 0 to 77 and 0 to 127, those of
 # 11 mm from 0 to 127 and 0 to 223; half of the places are spots.
@@ -25,13 +23,7 @@ _ST_ARRAY = 36
 _NEAR = 0.15
 """A pitch this close to a platform's, as a share of it, is taken for it."""
 
-_ADJACENT = 1.25
-"""In pitches: between the nearest neighbours (1) and a square's diagonal (1.41)."""
-
 _FEWEST = 12
-_PROBES = 2000
-
-Lattice = Literal["hexagon", "square"]
 
 
 @dataclass(frozen=True)
@@ -77,29 +69,6 @@ def guess_platform(adata: AnnData, mpp: float | None) -> Platform:
     if lattice == "square":
         return _square(adata, pitch_um)
     return Platform("unknown", "its positions are on no lattice")
-
-
-def lattice_of(xy_px: NDArray[np.float64]) -> Lattice | None:
-    """Tell a hexagonal from a square lattice by how many neighbours a spot has.
-
-    Parameters
-    ----------
-    xy_px
-        Positions (n, 2), any unit and rotation.
-
-    Returns
-    -------
-    str or None
-        ``"hexagon"`` (six neighbours), ``"square"`` (four), or None: too few spots, or neither.
-    """
-    pitch = nearest_pitch_px(xy_px)
-    if pitch is None or len(xy_px) < _FEWEST:
-        return None
-    probes = xy_px[:: max(1, len(xy_px) // _PROBES)]
-    near = cKDTree(xy_px).query_ball_point(probes, _ADJACENT * pitch, return_length=True) - 1
-    # Spots at the edge of the tissue have fewer; the upper quarter is inside it.
-    typical = int(np.percentile(near, 75))
-    return {6: "hexagon", 4: "square"}.get(typical)  # type: ignore[return-value]
 
 
 def _pitch_um(adata: AnnData, mpp: float | None) -> float | None:

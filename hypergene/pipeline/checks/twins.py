@@ -30,8 +30,8 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 from hypergene.features.cache import file_fingerprint
-from hypergene.pipeline.checks.platform import lattice_of
 from hypergene.pipeline.checks.verdict import Verdict
+from hypergene.st.lattice import lattice_of
 
 #: Rank correlation from which depths are those of the same spots; real pairs reach 0.89.
 SAME_DEPTH = 0.94

@@ -24,6 +24,7 @@ from hypergene.pipeline.gene_choice import find_genes
 from hypergene.training.assess import EncodedSection, encode_sections
 from hypergene.training.expression import Measured
 from hypergene.training.modules import ModuleFit
+from hypergene.training.scales import module_units
 from hypergene.training.section import FrozenEncoder, Section, prepare_section
 
 Floats = NDArray[np.float32]
@@ -200,10 +201,7 @@ class OwnModel:
 
     def module_units(self, known: NDArray[np.bool_]) -> Units:
         """Return module scores as weighted sums of the genes that were measured (`known`)."""
-        loadings = self.model.modules_to_genes.loadings.cpu().numpy().astype(np.float64)[:, known]
-        filled = np.flatnonzero(np.abs(loadings).sum(axis=1) > 0)
-        weights = np.linalg.pinv(loadings[filled], rcond=1e-9)
-        return Units("module", tuple(f"module {number}" for number in filled), weights)
+        return module_units(self.model.modules_to_genes.loadings.cpu().numpy(), known)
 
     @property
     def distance(self) -> Distance:

@@ -11,8 +11,8 @@ import numpy as np
 from hypergene.features.device import precision_name
 from hypergene.pipeline.gene_table import calibration_of, gene_table
 from hypergene.pipeline.outcome import Stopwatch, wait_share
-from hypergene.pipeline.placement import slide_images, spot_table
-from hypergene.pipeline.prediction.encode import Encoded
+from hypergene.pipeline.placement import slide_images, spot_quality, spot_table
+from hypergene.pipeline.prediction.encode import Encoded, readers
 from hypergene.pipeline.prediction.options import PredictOptions
 from hypergene.pipeline.prediction.plan import Plan
 from hypergene.pipeline.prediction.readout import SpotScores
@@ -44,6 +44,11 @@ def describe(
     model, placed = plan.model, plan.placed
     obs = spot_table(placed, min_tissue=options.min_tissue, unreadable=encoded.unreadable)
     obs = obs.assign(**scores.columns())
+    if options.qc:
+        with watch("quality"):
+            workers = readers(options, plan.device)
+            quality = spot_quality(slide, placed.spots, workers=workers)
+        obs = obs.assign(**quality.columns())
     with watch("images"):
         images = slide_images(slide, placed.spots.layout)
     card, warnings = slide_card(slide, placed.mask, obs, model)

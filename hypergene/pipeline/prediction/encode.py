@@ -130,7 +130,7 @@ def encode(
             tile_px=config.encoder.tile_px,
             device=device,
             batch_size=batch_size,
-            workers=_readers(device) if options.workers == "auto" else options.workers,
+            workers=readers(options, device),
             compile=options.compile,
             progress=bar.update,
         )
@@ -144,7 +144,9 @@ def encode(
     )
 
 
-def _readers(device: torch.device) -> int:
+def readers(options: PredictOptions, device: torch.device) -> int:
     """Return how many threads read tiles: all beside a GPU, few beside a CPU that encodes."""
+    if options.workers != "auto":
+        return options.workers
     cpus = available_cpus()
     return cpus if device.type == "cuda" else min(_CPU_READERS, cpus)

@@ -23,18 +23,26 @@ class PredictOptions:
     model
         Name or folder of a model, or ``hf-hub:org/name``.
     layout
-        ``"visium"``, ``"st"`` or ``"grid"``; None = the lattice the model was trained on.
+        A name that :func:`hypergene.spots.layout_named` knows; None = the lattice the model was
+        trained on.
     diameter_um, pitch_um
         Spot diameter (or side of a square) and centre-to-centre distance in µm; None = the
         layout's own.
+    orientation_deg
+        By how much the lattice is turned about its centre, degrees, clockwise.
+    offset_um
+        (x, y) where the lattice starts, µm from the slide's top left corner; None = centred.
     coords
         A file of spot centres instead of a lattice.
     mpp
         Microns per pixel of level 0, over the slide's own word.
     tissue
-        ``"auto"``, ``"none"`` or the path of a mask image.
+        ``"auto"``, ``"none"``, the name of a plugin, or a mask as a picture or GeoJSON.
     min_tissue
         Least share of a laid spot's area on tissue, 0..1.
+    qc
+        Measure focus, pen, saturation and brightness of the spots, into ``obs``;
+        :func:`hypergene.pipeline.predict.predict_to_file` also draws them in ``<stem>.qc.png``.
     genes
         Symbols to predict; None = all the model knows. Others are not computed.
     dtype
@@ -61,10 +69,13 @@ class PredictOptions:
     layout: str | None = None
     diameter_um: float | None = None
     pitch_um: float | None = None
+    orientation_deg: float = 0.0
+    offset_um: tuple[float, float] | None = None
     coords: Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
+    qc: bool = False
     genes: tuple[str, ...] | None = None
     dtype: Dtype = "float32"
     format: Literal["zarr", "h5ad"] = "zarr"

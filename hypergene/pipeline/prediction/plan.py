@@ -75,6 +75,7 @@ def make_plan(slide: Slide, options: PredictOptions, watch: Stopwatch) -> Plan:
             coords=options.coords,
             tissue=options.tissue,
             min_tissue=options.min_tissue,
+            offset_um=options.offset_um,
         )
         around = context_spots(slide, placed.mask, model.config)
     log.info("%s: %s spots", slide.path.name, f"{len(placed.spots):,}")
@@ -99,8 +100,9 @@ def _layout(options: PredictOptions, config: ModelConfig) -> Layout:
     """Return the layout that is asked for, or else the model's own, in the sizes asked for."""
     sizes = {"diameter_um": options.diameter_um, "pitch_um": options.pitch_um}
     if options.layout is not None:
-        return layout_named(options.layout, **sizes)
+        return layout_named(options.layout, **sizes, orientation_deg=options.orientation_deg)
     given = {name: value for name, value in sizes.items() if value is not None}
+    given["orientation_deg"] = options.orientation_deg
     try:
         return replace(context_layout(config), **given)  # type: ignore[arg-type]
     except SpotsError as error:

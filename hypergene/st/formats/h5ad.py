@@ -130,7 +130,7 @@ def assemble(stored: Stored, xy_px: npt.NDArray[np.float64]) -> AnnData:
     placed = ~np.isnan(xy_px).any(axis=1)
     obs = pd.DataFrame(
         {
-            "in_tissue": _in_tissue(stored),
+            "in_tissue": in_tissue_of(stored),
             "array_row": place_of_array(stored, "array_row"),
             "array_col": place_of_array(stored, "array_col"),
         },
@@ -218,7 +218,14 @@ def _counts_at(
     return (counts if genes.kept.all() else counts[:, genes.kept]), genes
 
 
-def _in_tissue(stored: Stored) -> npt.NDArray[np.int8]:
+def in_tissue_of(stored: Stored) -> npt.NDArray[np.int8]:
+    """Return ``obs["in_tissue"]``, 1 for all where there is none.
+
+    Raises
+    ------
+    DataError
+        It holds values other than 0 and 1.
+    """
     if "in_tissue" not in stored.columns("obs"):
         return np.ones(stored.length("obs"), dtype=np.int8)
     words = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}

@@ -9,6 +9,8 @@ tools: whether there is a header is told by the first cell, never by the name.
 from __future__ import annotations
 
 import csv
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hypergene.errors import DataError, first_line
-from hypergene.st.table import Table, read_lines, separator_in
+from hypergene.st.table import Table, is_parquet, read_lines, separator_in, stream_lines
 
 # Beside the barcodes; the names after the colon are ours.
 _COLUMNS = {
@@ -27,6 +29,7 @@ _COLUMNS = {
     "pxl_row_in_fullres": "pixel_y",
     "pxl_col_in_fullres": "pixel_x",
 }
+_NUMBER = re.compile(r"-?\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _INTEGERS = ("in_tissue", "array_row", "array_col")
 _HINT = f"Its columns must be barcode, {', '.join(_COLUMNS)}."
 _COPY_AGAIN = "Copy or download it again."
@@ -35,6 +38,24 @@ _MOST_POSITIONS = 100_000_000
 """The largest array there is has 30 million 2 µm bins."""
 
 _Read = tuple[npt.NDArray[np.bytes_], dict[str, npt.NDArray[Any]]]
+
+
+def is_space_ranger(path: Path) -> bool:
+    """Tell Space Ranger's positions, with or without header, from other tables; never by name."""
+    if is_parquet(path):
+        from pyarrow import parquet
+
+        with suppress(Exception):  # what is damaged is said when it is read
+            return "pxl_row_in_fullres" in parquet.read_schema(path).names
+        return False
+    try:
+        cells = next(stream_lines(path)).split(",")
+    except DataError:
+        return False
+    if cells[0].strip().lower() == "barcode":
+        return set(_COLUMNS) <= {cell.strip() for cell in cells}
+    plain = len(cells) == 1 + len(_COLUMNS) and cells[1].strip() in ("0", "1")
+    return plain and all(_NUMBER.fullmatch(cell.strip()) for cell in cells[2:])
 
 
 def read_positions(path: Path) -> tuple[npt.NDArray[np.bytes_], pd.DataFrame]:
@@ -60,13 +81,12 @@ def read_positions(path: Path) -> tuple[npt.NDArray[np.bytes_], pd.DataFrame]:
         No such file; damaged; columns or values missing or not of their kind.
     """
     try:
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
+        path.open("rb").close()
     except OSError as reason:
         raise DataError(
             f"The positions {path} cannot be read: {reason.strerror}.", hint="Check the path."
         ) from None
-    barcodes, columns = _from_parquet(path) if is_parquet else _from_csv(path)
+    barcodes, columns = _from_parquet(path) if is_parquet(path) else _from_csv(path)
     in_tissue = columns["in_tissue"]
     if in_tissue.min() < 0 or in_tissue.max() > 1:
         raise DataError(f"{path} has values other than 0 and 1 in column in_tissue.", hint=_HINT)

@@ -28,7 +28,7 @@ _FOLDERS = (
     *("coordinates", "positions"),
 )
 
-_PIXELS = (
+PIXEL_COLUMNS = (
     ("pixel_x", "pixel_y"),
     ("pxl_col_in_fullres", "pxl_row_in_fullres"),
     ("imagecol", "imagerow"),
@@ -36,8 +36,8 @@ _PIXELS = (
     ("x", "y"),
 )
 _ARRAY = (("x", "y"), ("new_x", "new_y"))
-_NAMES = ("", "spot", "spots", "spot_id", "barcode", "barcodes", "name", "id", "index")
-_FLAGS = ("selected", "in_tissue")
+NAME_COLUMNS = ("", "spot", "spots", "spot_id", "barcode", "barcodes", "name", "id", "index")
+FLAG_COLUMNS = ("selected", "in_tissue")
 _RADII = ("r", "radius")
 _PLACE = re.compile(r"X?(\d+(?:\.\d+)?)[x_](\d+(?:\.\d+)?)", re.ASCII)
 _PLACE_AT_END = re.compile(r"(?:.*[_-])?X?(\d{1,6})x(\d{1,6})", re.ASCII)
@@ -149,16 +149,16 @@ def read_positions(path: Path) -> Positions:
         What :func:`hypergene.st.table.read_table` raises; no pixels, or pixels that are places on
         the array; no names; values that are no numbers.
     """
-    table = read_table(path, "\t,;", row_names=_NAMES)
+    table = read_table(path, "\t,;", row_names=NAME_COLUMNS)
     columns = {name.lower(): name for name in table.columns}
-    pair = next((pair for pair in _PIXELS if set(pair) <= set(columns)), None)
+    pair = next((pair for pair in PIXEL_COLUMNS if set(pair) <= set(columns)), None)
     if pair is None:
         raise DataError(
             f"{path} has no columns pixel_x and pixel_y (found: {', '.join(table.columns)}).",
             hint="Add the spot centres in pixels of the full-resolution image.",
         )
     pixel_x, pixel_y = columns[pair[0]], columns[pair[1]]
-    names = [table.columns[columns[name]] for name in _NAMES if name in columns]
+    names = [table.columns[columns[name]] for name in NAME_COLUMNS if name in columns]
     for a, b in _ARRAY:
         if {a, b} <= set(columns) and (a, b) != pair:
             cells = zip(table.columns[columns[a]], table.columns[columns[b]], strict=True)
@@ -175,7 +175,7 @@ def read_positions(path: Path) -> Positions:
             f"{path} gives the spots' places on the array as {pixel_x} and {pixel_y}, not pixels.",
             hint="Add columns pixel_x and pixel_y: spot centres in pixels of the full image.",
         )
-    flag = next((columns[name] for name in _FLAGS if name in columns), None)
+    flag = next((columns[name] for name in FLAG_COLUMNS if name in columns), None)
     array_row, array_col = _array_places(table, columns, pair, names)
     frame = pd.DataFrame(
         {

@@ -9,8 +9,9 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypergene.pipeline.checks.platform import guess_platform, lattice_of
+from hypergene.pipeline.checks.platform import guess_platform
 from hypergene.spots import lay_spots, layout_named
+from hypergene.st.lattice import lattice_of
 
 
 def section(

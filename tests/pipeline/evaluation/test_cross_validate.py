@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from hypergene.errors import OutputError, UsageError
 from hypergene.pipeline import finetune as finetune_module
 from hypergene.pipeline.evaluate import evaluate
 from hypergene.pipeline.evaluation import cross_validate as cv_module
 from hypergene.pipeline.evaluation import run as run_module
+from hypergene.pipeline.evaluation.own import OwnModel
 from hypergene.zoo import read_config
 
 FAST: dict[str, Any] = {
@@ -82,6 +86,46 @@ def test_what_chose_inside_a_fold_is_said(done: Any) -> None:
     assert any("no second patient is known to be left" in text for text in summary["warnings"])
     assert [fold["validation"] for fold in summary["scored"]["folds"]] == [["B2"], ["A2"]]
     assert summary["gene_sets"]["picked_on"] == "training"
+
+
+def test_expression_of_the_held_out_changes_no_weight_and_no_prediction_of_its_fold(
+    done: Any, tiny_cohort: Any, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "evaluation_page", lambda *_: "")
+    monkeypatch.setattr(finetune_module, "draw_hierarchy", lambda *_: None)
+    shutil.copytree(tiny_cohort.folder, tmp_path / "changed")
+    changed = tmp_path / "changed" / tiny_cohort.sheet.name
+    for number, name in enumerate(("B1", "B2")):
+        path = tmp_path / "changed" / "ST-cnts" / f"{name}.tsv"
+        table = pd.read_csv(path, sep="\t", index_col=0)
+        values = np.random.default_rng(number).permutation(table.to_numpy().ravel()) * 3 + 1
+        pd.DataFrame(values.reshape(table.shape), table.index, table.columns).to_csv(path, sep="\t")
+    options = FAST | {"seeds": 1, "only": ("B1", "B2")}
+    evaluate(changed, tmp_path / "scores", cv="patient", recipe=tiny_recipe, **options)
+    folds = [out / "folds" / "B-seed0" / "model" for out in (done[0], tmp_path / "scores")]
+    before, after = (load_file(folder / "model.safetensors") for folder in folds)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name].tobytes() != after[name].tobytes()] == []
+
+    said: list[bytes] = []
+    predict = OwnModel.predict
+
+    def record(*arguments: Any, **options: Any) -> Any:
+        found = predict(*arguments, **options)
+        said.extend(np.asarray(one.mean).tobytes() for one in found.values())
+        return found
+
+    monkeypatch.setattr(OwnModel, "predict", record)
+    scored = []
+    for number, sheet in enumerate((tiny_cohort.sheet, changed)):
+        out = tmp_path / f"model{number}"
+        evaluate(
+            sheet, out, model=str(folds[0]), only="B1", train="A1,A2", replicates=10, device="cpu",
+            workers=0, cache=tmp_path / "cache",
+        )  # fmt: skip
+        scored.append(pd.read_csv(out / "genes.csv")["pearson"])
+    assert len(said) == 4 and said[:2] == said[2:]
+    assert not scored[0].equals(scored[1]), "the scores are those of the new truth"
 
 
 def test_embeddings_of_two_models_are_never_joined(done: Any) -> None:
