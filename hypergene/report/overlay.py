@@ -78,7 +78,10 @@ class Overlay:
         drawn = self._picture.copy()
         for value, colour in ((1, _OFF_TISSUE), (2, _ON_TISSUE)):
             here = self._covered == value
-            drawn[here] = (1 - _TINT) * drawn[here] + _TINT * np.array(colour)
+            for channel, tint in enumerate(colour):
+                # By a table: floats of the whole picture would be all that a layout needs, again.
+                tinted = ((1 - _TINT) * np.arange(256) + _TINT * tint).astype(np.uint8)
+                drawn[here, channel] = tinted[drawn[here, channel]]
         return Image.fromarray(drawn)
 
     def _cover(self, centres: NDArray[np.float64], on_tissue: NDArray[np.bool_]) -> None:
