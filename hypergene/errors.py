@@ -86,3 +86,7 @@ class ModelError(HypergeneError):
 
 class OutputError(HypergeneError):
     """An output that exists already or cannot be written."""
+
+
+class StorageError(OutputError):
+    """A disk that takes no more (full, over quota, read-only), whatever was to be written."""

@@ -1,6 +1,6 @@
 """Draw the README's picture: predicted expression over the spots of a held-out section.
 
-    python docs/images/make_predicted.py runs/held-out/C3-seed0/model C3.jpg docs/images/predicted-C3.png
+    python docs/images/make_predicted.py runs/held-out/C3-seed0/model C3.jpg predicted-C3.png
 
 The spots are drawn alone: no pixel of the slide gets into the picture.
 """

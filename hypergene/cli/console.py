@@ -66,10 +66,7 @@ class Reporter:
 
     def __call__(self, outcome: Outcome) -> None:
         """Print one outcome."""
-        if self.as_json:
-            typer.echo(outcome.as_json())
-        elif outcome.output is not None:
-            typer.echo(str(outcome.output))
+        self.result(outcome)
         for warning in outcome.warnings:
             log.warning("%s: %s", outcome.slide.name, warning)
         if outcome.error is not None:
@@ -86,6 +83,13 @@ class Reporter:
             total,
             stages,
         )
+
+    def result(self, outcome: Outcome) -> None:
+        """Print the result alone, as for a slide that was done before."""
+        if self.as_json:
+            typer.echo(outcome.as_json())
+        elif outcome.output is not None:
+            typer.echo(str(outcome.output))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

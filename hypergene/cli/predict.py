@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,8 +14,17 @@ from hypergene.cli.options import option
 
 
 def predict(
-    slides: shared.Slides,
+    slides: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="SLIDE...", help="Slide files, or folders of them.", show_default=False
+        ),
+    ] = None,
     out: shared.Out = None,
+    samples: Annotated[
+        Path | None,
+        option("--samples", help="CSV sheet: slide, and if wanted sample, mpp, coords, tissue."),
+    ] = None,
     model: Annotated[str, option("--model", help="Name or folder of a model.")] = "her2st-small",
     layout: Annotated[
         str | None,
@@ -44,6 +54,26 @@ def predict(
     batch_size: Annotated[int, option("--batch-size", help="Tiles encoded at once.", min=1)] = 64,
     workers: shared.Workers = 2,
     seed: shared.Seed = 0,
+    resume: Annotated[
+        bool,
+        option("--resume/--no-resume", help="Of several slides, pass over those that are done."),
+    ] = True,
+    processes: Annotated[
+        int | None,
+        option("--processes", help="Slides at once.  [default: one a GPU, or one]", min=1),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        option("--engine", help="Where: on this machine, or on a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        option("--address", help="Ray cluster: auto, host:port.  [default: Ray on this machine]"),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        option("--gpus-per-worker", help="With Ray: 0.5, 1 ...  [default: 1 where there are any]"),
+    ] = None,
     json: shared.Json = False,
     overwrite: shared.Overwrite = False,
     config: shared.Config = None,
@@ -51,11 +81,12 @@ def predict(
 ) -> None:
     """Predict gene expression from slides.
 
-    Writes <stem>.zarr (AnnData, spots × genes) beside each slide or in --out.
+    Writes <stem>.zarr (AnnData, spots × genes) beside each slide or in --out. Of several slides,
+    those that are done are passed over, and several processes may share one --out.
     """
     wanted = parse_genes(genes)
 
-    from hypergene.pipeline.each import for_each_slide, refuse_clashes
+    from hypergene.pipeline.each import for_each_slide
     from hypergene.pipeline.predict import PredictOptions, predict_to_file
 
     options = PredictOptions(
@@ -78,10 +109,29 @@ def predict(
         seed=seed,
         overwrite=overwrite,
     )
-    refuse_clashes(slides, out)
-    outcomes = for_each_slide(
-        slides,
-        lambda slide: predict_to_file(slide, out, options),
-        report=Reporter(as_json=json),
+    report = Reporter(as_json=json)
+    alone = slides is not None and len(slides) == 1 and not slides[0].is_dir()
+    if slides is not None and alone and samples is None and processes is None and engine == "local":
+        outcomes = for_each_slide(
+            slides, lambda slide: predict_to_file(slide, out, options), report=report
+        )
+        raise typer.Exit(exit_code(outcomes))
+
+    from hypergene.pipeline.cohort import CohortOptions, predict_cohort
+
+    outcomes = predict_cohort(
+        slides or [],
+        out,
+        options,
+        CohortOptions(
+            resume=resume,
+            engine=engine,
+            processes=processes,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+        ),
+        sheet=samples,
+        tell=report,
+        tell_again=report.result,
     )
     raise typer.Exit(exit_code(outcomes))

@@ -75,9 +75,7 @@ class EncoderConfig(Strict):
         default_factory=dict, description="keyword arguments of the timm constructor"
     )
     pretrained: bool = Field(False, description="training started from weights, not from random")
-    source: str = Field(
-        "", description="of those: repository and commit, file, or slides seen"
-    )
+    source: str = Field("", description="of those: repository and commit, file, or slides seen")
     licence: str = Field("", description="of those weights, as far as it is known")
     embedding: Embedding = "pooled"
     tile_um: tuple[Positive, ...] = Field((112.0,), min_length=1, description="crop widths, µm")

@@ -5,7 +5,7 @@ Nothing appears under its final name before it is whole (:func:`atomic_path`).
 
 from hypergene.output.anndata_blocks import AnnDataBlocks, anndata_blocks
 from hypergene.output.anndata_file import read_anndata, write_anndata
-from hypergene.output.atomic import atomic_path
+from hypergene.output.atomic import atomic_path, remove_leftovers
 from hypergene.output.geojson import geojson_writer, write_geojson
 from hypergene.output.spatial import spatial_uns
 
@@ -15,6 +15,7 @@ __all__ = [
     "atomic_path",
     "geojson_writer",
     "read_anndata",
+    "remove_leftovers",
     "spatial_uns",
     "write_anndata",
     "write_geojson",

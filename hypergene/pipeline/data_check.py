@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from hypergene import __version__
 from hypergene.errors import DataError
+from hypergene.output import atomic_path
 from hypergene.pipeline.checks.cohort import cohort_verdicts
 from hypergene.pipeline.checks.genes import GenesInCommon, check_genes
 from hypergene.pipeline.checks.row import SampleRow
@@ -23,7 +24,6 @@ from hypergene.pipeline.checks.section import SectionCheck, check_section
 from hypergene.pipeline.checks.table import platforms_text, table_text, verdicts_text
 from hypergene.pipeline.checks.twins import find_twins, same_slides, twin_verdicts
 from hypergene.pipeline.checks.verdict import Level, Verdict
-from hypergene.pipeline.drafts import draft_of
 from hypergene.report.contact_sheet import Card, draw_contact_sheet, panel_size_px
 from hypergene.st import Sample, read_samples
 
@@ -156,7 +156,7 @@ def check_samples(
     if not listed:
         raise DataError("There are no samples to check.", hint="Name at least one.")
     out = None if options.out is None else Path(options.out) / CONTACT_SHEET
-    with nullcontext() if out is None else draft_of(out, overwrite=options.overwrite) as draft:
+    with nullcontext() if out is None else atomic_path(out, overwrite=options.overwrite) as draft:
         found = _look_at_all(listed, options, with_pictures=draft is not None)
         check = _conclude(found)
         if draft is not None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pooch
 
-from hypergene.output import read_anndata
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path, read_anndata
 from hypergene.pipeline.outcome import Outcome
 from hypergene.pipeline.painted import paint_slide
 from hypergene.pipeline.predict import PredictOptions, predict_to_file
@@ -77,7 +76,7 @@ def demo(slide: Path | None, out: Path, options: DemoOptions) -> tuple[Outcome, 
     wanted = PredictOptions(mpp=options.mpp, device=options.device, overwrite=options.overwrite)
     if options.model is not None:
         wanted = replace(wanted, model=options.model)
-    with draft_of(picture, overwrite=options.overwrite) as draft:
+    with atomic_path(picture, overwrite=options.overwrite) as draft:
         outcome = predict_to_file(sample, out, wanted)
         assert outcome.output is not None  # predict_to_file raises where it fails
         adata = read_anndata(outcome.output)
@@ -107,7 +106,7 @@ def sample_slide(given: Path | None, folder: Path) -> tuple[Path, str]:
             "The public sample slide could not be fetched from %s (%s).", SAMPLE_URL, _brief(error)
         )
         painted = folder / "painted-slide.tiff"
-        with draft_of(painted, overwrite=True) as draft:
+        with atomic_path(painted, overwrite=True) as draft:
             paint_slide(draft)
         log.warning(
             "USING A PAINTED SLIDE INSTEAD. It looks like H&E but is no tissue: what is predicted "

@@ -13,10 +13,10 @@ import torch
 
 from hypergene.errors import HypergeneError, OutputError
 from hypergene.features.cache import ArrayCache
+from hypergene.output import atomic_path
 from hypergene.pipeline.card import model_card
 from hypergene.pipeline.checks.twins import sketch
 from hypergene.pipeline.configure import configure
-from hypergene.pipeline.drafts import draft_of
 from hypergene.pipeline.evaluation.held_out import standings
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.held_out import score_held_out
@@ -255,7 +255,7 @@ def _finetune(
     held_out = encode_sections(final.model, tested, device)
     standing = standings(split.test, split.learnt, {})  # the same tissue twice is refused by now
     scores = score_held_out(final.model, held_out, test_sets, standing, out, device)
-    with draft_of(out / "model", overwrite=options.overwrite) as folder:
+    with atomic_path(out / "model", overwrite=options.overwrite) as folder:
         folder.mkdir()
         card = model_card(final.model, split, recipe, chosen.best, scores)
         write_model(folder, final.model, card)

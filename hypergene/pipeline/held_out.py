@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from hypergene.model.network import HyperGene
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path
 from hypergene.pipeline.evaluation.held_out import Standing
 from hypergene.training.assess import EncodedSection, GeneSets, score_section
 
@@ -43,5 +43,5 @@ def score_held_out(
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with draft_of(path, overwrite=True) as draft:
+    with atomic_path(path, overwrite=True) as draft:
         table.to_csv(draft)

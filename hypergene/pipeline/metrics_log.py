@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from hypergene.errors import OutputError
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path
 
 
 class MetricsLog:
@@ -37,7 +37,7 @@ class MetricsLog:
             old = self._read()
             stale = (old["phase"] == self.phase) & (old["epoch"] >= int(row["epoch"]))
             table = pd.concat([old[~stale], table], ignore_index=True)
-        with draft_of(self.path, overwrite=True) as draft:
+        with atomic_path(self.path, overwrite=True) as draft:
             table.to_csv(draft, index=False)
 
     def _read(self) -> pd.DataFrame:

@@ -25,8 +25,7 @@ from hypergene.features.encode import encode_spots
 from hypergene.model.archetypes import Archetypes, Assignment
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
-from hypergene.output import write_anndata
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path, write_anndata
 from hypergene.pipeline.gene_table import calibration_of, gene_table
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.outcome import Outcome, Stopwatch
@@ -164,7 +163,11 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
 
 
 def predict_to_file(
-    slide: str | Path, out: str | Path | None = None, options: PredictOptions | None = None
+    slide: str | Path,
+    out: str | Path | None = None,
+    options: PredictOptions | None = None,
+    *,
+    name: str | None = None,
 ) -> Outcome:
     """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``), with ``qc`` also ``<stem>.qc.png``.
 
@@ -178,6 +181,8 @@ def predict_to_file(
         Folder for the output; None = beside the slide.
     options
         See :class:`PredictOptions`.
+    name
+        Of the output instead of the slide's stem.
 
     Raises
     ------
@@ -186,15 +191,15 @@ def predict_to_file(
     """
     slide, options = Path(slide), options or PredictOptions()
     folder = slide.parent if out is None else Path(out)
-    target = folder / f"{slide.stem}.{options.format}"
+    target = folder / f"{name or slide.stem}.{options.format}"
     watch = Stopwatch()
     with watch("open"):
         opened = open_slide(slide, mpp=options.mpp)
-    maps = folder / f"{slide.stem}.qc.png"
+    maps = folder / f"{name or slide.stem}.qc.png"
     with (
         opened,
-        draft_of(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
-        draft_of(target, overwrite=options.overwrite) as draft,
+        atomic_path(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
+        atomic_path(target, overwrite=options.overwrite) as draft,
     ):
         adata, warnings = _predict(opened, options, watch)
         with watch("write"):

@@ -19,7 +19,7 @@ from hypergene.features.cache import ArrayCache, file_fingerprint
 from hypergene.features.device import pick_device
 from hypergene.model.config import EncoderConfig
 from hypergene.model.encoder import TileEncoder
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path
 from hypergene.pipeline.metrics_log import MetricsLog
 from hypergene.pipeline.options import as_tuple
 from hypergene.pipeline.slide_list import NamedSlide, list_slides
@@ -227,10 +227,10 @@ def _write(
 ) -> None:
     """Write the recipe first and the weights last, for these say that a run is finished."""
     weights = {name: value.contiguous().cpu() for name, value in network(encoder).items()}
-    with draft_of(out / RECIPE, overwrite=True) as draft:
+    with atomic_path(out / RECIPE, overwrite=True) as draft:
         draft.write_text(_recipe(config, (out / WEIGHTS).resolve(), about), encoding="utf-8")
     metadata = {"hypergene": json.dumps({"version": __version__, **about}, sort_keys=True)}
-    with draft_of(out / WEIGHTS, overwrite=overwrite) as draft:
+    with atomic_path(out / WEIGHTS, overwrite=overwrite) as draft:
         draft.write_bytes(save(weights, metadata))
 
 

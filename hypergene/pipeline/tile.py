@@ -14,8 +14,7 @@ from anndata import AnnData
 from PIL import Image
 
 from hypergene.errors import UsageError
-from hypergene.output import write_anndata, write_geojson
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path, write_anndata, write_geojson
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.placement import (
     SpotsOnTissue,
@@ -148,7 +147,7 @@ def tile(
         # Each stays under its temporary name until the stack unwinds without an error; one that
         # exists already or cannot be written is known before the work begins.
         draft = {
-            path: stack.enter_context(draft_of(path, overwrite=options.overwrite))
+            path: stack.enter_context(atomic_path(path, overwrite=options.overwrite))
             for path in written
         }
 

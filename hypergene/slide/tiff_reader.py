@@ -72,7 +72,8 @@ class TiffReader:
                 planes = tuple(
                     tuple(Plane.of(page) for page in level.pages) for level in series.levels
                 )
-                if not all(plane.is_whole for level in planes for plane in level):
+                # Where its page cannot be read, a level of the pyramid has none.
+                if not all(level and all(plane.is_whole for plane in level) for level in planes):
                     raise truncated(path)
                 warnings = (*_refuse(series, planes, path), *planes[0][0].warn_of_lost(path))
                 ome = tif.ome_metadata

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hypergene.cli import main
+from hypergene.pipeline import cohort as cohorts
 from hypergene.pipeline import predict as predict_job
 from hypergene.pipeline.outcome import Outcome
 from hypergene.pipeline.predict import PredictOptions
@@ -65,6 +66,45 @@ def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
         workers=0,
         seed=3,
         overwrite=True,
+    )
+
+
+@pytest.fixture
+def cohort(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    caught: dict[str, Any] = {}
+
+    def remember(*given: Any, **more: Any) -> list[Outcome]:
+        caught.update(zip(("slides", "out", "options", "cohort"), given, strict=True), **more)
+        return [Outcome(Path("a.svs"), Path("a.zarr")), Outcome(Path("b.svs"), error="No.")]
+
+    monkeypatch.setattr(cohorts, "predict_cohort", remember)
+    return caught
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["a.svs b.svs", "{folder}", "--samples s.csv", "a.svs --processes 1", "a.svs --engine ray", ""],
+)
+def test_more_than_one_slide_file_is_a_cohort(
+    cohort: dict[str, Any], tmp_path: Path, arguments: str
+) -> None:
+    assert run("predict", *arguments.format(folder=tmp_path).split(), "-o", "out") == 3
+    assert cohort["out"] == Path("out")
+    assert cohort["options"] == PredictOptions()
+    assert cohort["cohort"].resume
+
+
+def test_every_flag_of_a_cohort_reaches_its_option(cohort: dict[str, Any]) -> None:
+    flags = (
+        "-o out --samples s.csv --no-resume --processes 3 --engine ray --address auto "
+        "--gpus-per-worker 0.5 --genes ERBB2"
+    )
+    assert run("predict", *flags.split()) == 3
+    assert cohort["sheet"] == Path("s.csv")
+    assert cohort["slides"] == []
+    assert cohort["options"].genes == ("ERBB2",)
+    assert cohort["cohort"] == cohorts.CohortOptions(
+        resume=False, engine="ray", processes=3, address="auto", gpus_per_worker=0.5
     )
 
 

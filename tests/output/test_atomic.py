@@ -18,7 +18,9 @@ def names(folder: Path) -> list[str]:
 
 
 def write_folder(path: Path, **files: str) -> None:
+    """Write a folder that is known as an output."""
     path.mkdir()
+    (path / "zarr.json").touch()
     for name, text in files.items():
         (path / name).write_text(text)
 
@@ -38,7 +40,7 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path):
     with atomic_path(final, overwrite=False) as draft:
         write_folder(draft, a="1", b="2")
         assert not final.exists()
-    assert names(final) == ["a", "b"]
+    assert names(final) == ["a", "b", "zarr.json"]
     assert names(tmp_path) == ["out.zarr"]
 
 
@@ -103,7 +105,7 @@ def test_overwriting_swaps_when_the_new_one_is_whole(tmp_path):
         write_folder(draft, a="new")
         assert (final / "a").read_text() == "old"
     assert (final / "a").read_text() == "new"
-    assert names(final) == ["a"]
+    assert names(final) == ["a", "zarr.json"]
     assert names(tmp_path) == ["out.zarr"]
 
 
@@ -156,7 +158,7 @@ def test_a_folder_is_never_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path):
         d.write_text("new")
     with pytest.raises(OutputError, match="is a file"), atomic_path(file, overwrite=True) as d:
         d.mkdir()
-    assert names(folder) == ["precious"]
+    assert names(folder) == ["precious", "zarr.json"]
     assert file.read_text() == "precious"
     assert names(tmp_path) == ["file", "folder"]
 
@@ -245,3 +247,64 @@ def test_drafts_may_be_nested_and_names_long(tmp_path):
         inner.write_text("x")
     assert final.read_text() == "x"
     assert names(tmp_path) == [final.name]
+
+
+def test_a_failure_takes_the_folders_it_made_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "x/y/a.txt", overwrite=False):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_a_folder_that_others_use_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    with pytest.raises(ZeroDivisionError), atomic_path(folder / "a.txt", overwrite=False):
+        (folder / "b.txt").touch()
+        raise ZeroDivisionError
+    assert [path.name for path in folder.iterdir()] == ["b.txt"]
+
+
+def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(ZeroDivisionError), atomic_path(folder / "a.txt", overwrite=False):
+        raise ZeroDivisionError
+    assert folder.is_dir()
+
+
+def test_the_error_of_a_writer_that_got_the_draft_names_the_output(tmp_path: Path) -> None:
+    final = tmp_path / "a.zarr"
+    with (
+        pytest.raises(OutputError, match="No space left") as error,
+        atomic_path(final, overwrite=False) as draft,
+        atomic_path(draft, overwrite=True),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.message.startswith(f"{final} cannot be written")
+    assert error.value.hint is not None
+
+
+def test_an_existing_output_is_refused_by_its_name(tmp_path: Path) -> None:
+    final = tmp_path / "a.txt"
+    final.touch()
+    with pytest.raises(OutputError, match="exists"), atomic_path(final, overwrite=False):
+        pytest.fail("the work began")
+
+
+@pytest.mark.parametrize("mark", ["zarr.json", "config.json"])
+def test_an_output_of_ours_may_be_replaced(tmp_path: Path, mark: str) -> None:
+    final = tmp_path / "a"
+    final.mkdir()
+    (final / mark).touch()
+    with atomic_path(final, overwrite=True) as draft:
+        draft.mkdir()
+        (draft / "new").touch()
+    assert [path.name for path in final.iterdir()] == ["new"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    final = tmp_path / "a.zarr"
+    final.mkdir()
+    (final / "thesis.txt").touch()
+    with pytest.raises(OutputError, match="other things"), atomic_path(final, overwrite=True):
+        pytest.fail("the work began")
+    assert (final / "thesis.txt").exists()

@@ -83,6 +83,21 @@ def test_an_ome_pyramid_in_subifds_has_its_levels(tmp_path, painted):
         np.testing.assert_array_equal(slide.read(0, 0, 300, 250, level=2), painted[::4, ::4])
 
 
+def test_a_pyramid_that_has_lost_the_page_of_a_level_is_damaged(tmp_path, painted):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as tif:
+        options = {"photometric": "rgb", **LOSSLESS}
+        tif.write(painted, subifds=1, metadata={"axes": "YXS"}, **options)
+        tif.write(painted[::2, ::2], subfiletype=1, **options)
+    with tifffile.TiffFile(path) as tif:
+        (lost,) = tif.pages[0].subifds
+    data = bytearray(path.read_bytes())
+    data[lost : lost + 8] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match="damaged|truncated|cut"):
+        open_slide(path, mpp=1.0)
+
+
 def test_three_channels_kept_apart_are_taken_as_rgb_and_said(tmp_path, painted):
     planes = np.moveaxis(painted[:128, :192], 2, 0)
     path = tmp_path / "a.ome.tif"

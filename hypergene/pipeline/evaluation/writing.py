@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hypergene.errors import OutputError
-from hypergene.pipeline.drafts import draft_of
+from hypergene.output import atomic_path
 
 SUMMARY, REPORT = "summary.json", "report.html"
 
@@ -42,7 +42,7 @@ def write_tables(out: Path, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             continue
         for suffix in ("csv", "parquet"):
             path = out / f"{name}.{suffix}"
-            with draft_of(path, overwrite=True) as draft:
+            with atomic_path(path, overwrite=True) as draft:
                 if suffix == "csv":
                     table.to_csv(draft, index=False, float_format="%.6g")
                 else:
@@ -53,7 +53,7 @@ def write_tables(out: Path, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with draft_of(path, overwrite=True) as draft:
+    with atomic_path(path, overwrite=True) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
