@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from math import isnan
 from typing import TYPE_CHECKING
 
 import typer
@@ -75,13 +76,17 @@ class Reporter:
         genes = "" if outcome.genes is None else f" × {outcome.genes:,} genes"
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in outcome.seconds.items())
         total = sum(outcome.seconds.values())
+        waited = (
+            "" if isnan(outcome.wait_share) else f"; the encoder waited {outcome.wait_share:.0%}"
+        )
         log.info(
-            "%s: %s spots%s in %.1f s (%s)",
+            "%s: %s spots%s in %.1f s (%s%s)",
             outcome.slide.name,
             f"{outcome.spots:,}",
             genes,
             total,
             stages,
+            waited,
         )
 
     def result(self, outcome: Outcome) -> None:

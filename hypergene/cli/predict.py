@@ -13,6 +13,18 @@ from hypergene.cli.genes import parse_genes
 from hypergene.cli.options import option
 
 
+def _count(parameter: typer.CallbackParam, value: str) -> str:
+    """Let through ``auto`` and whole numbers, of readers also 0."""
+    least = 0 if parameter.name == "workers" else 1
+    if value != "auto" and not (value.isdecimal() and int(value) >= least):
+        raise typer.BadParameter(f"{value!r} is neither auto nor a whole number >= {least}.")
+    return value
+
+
+def _number(value: str) -> int | Literal["auto"]:
+    return "auto" if value == "auto" else int(value)
+
+
 def predict(
     slides: Annotated[
         list[Path] | None,
@@ -47,12 +59,23 @@ def predict(
         str | None,
         option("--genes", help="Symbols (ERBB2,KRT8) or a file with one a line.  [default: all]"),
     ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16"],
+        option("--dtype", help="Numbers written; float16 takes half the room, to 3 digits."),
+    ] = "float32",
     format: Annotated[
         Literal["zarr", "h5ad"], option("--format", help="Kind of file written.")
     ] = "zarr",
     device: shared.Device = "auto",
-    batch_size: Annotated[int, option("--batch-size", help="Tiles encoded at once.", min=1)] = 64,
-    workers: shared.Workers = 2,
+    compile: Annotated[
+        bool, option("--compile", help="Compile the encoder first; for large ones on a GPU.")
+    ] = False,
+    batch_size: Annotated[
+        str, option("--batch-size", help="Tiles encoded at once, or auto.", callback=_count)
+    ] = "auto",
+    workers: Annotated[
+        str, option("--workers", help="Threads that read the slide, or auto.", callback=_count)
+    ] = "auto",
     seed: shared.Seed = 0,
     resume: Annotated[
         bool,
@@ -102,10 +125,12 @@ def predict(
         min_tissue=min_tissue,
         qc=qc,
         genes=wanted,
+        dtype=dtype,
         format=format,
         device=device,
-        batch_size=batch_size,
-        workers=workers,
+        compile=compile,
+        batch_size=_number(batch_size),
+        workers=_number(workers),
         seed=seed,
         overwrite=overwrite,
     )

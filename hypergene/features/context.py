@@ -10,21 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 from hypergene.errors import TissueError
+from hypergene.features.table import FeatureTable
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import Surroundings
 from hypergene.model.niche import Neighbours
 from hypergene.slide import Slide, TissueMask
 from hypergene.spots import Layout, Nearest, Spots, lay_spots, nearest, rings
+from hypergene.spots.rings import finite_points
 
 STATISTICS_SEED = 20211
+_HALO_SLACK = 1e-6
+"""The halo of a block reaches this much further, relative: ties are for the rings to decide."""
 
 
 def context_layout(config: ModelConfig) -> Layout:
@@ -185,51 +191,69 @@ def _block_diagonal(
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Features of a slide's context: m spots of the model's own lattice.
+    """The context of a slide: m spots of the model's own lattice, and where their features are.
 
     Attributes
     ----------
     xy_um
         (m, 2) float64, centres in µm.
-    features
-        (m, features) float32, slide-centred.
+    table
+        float32, features as the encoder gives them, of these spots and maybe of others.
+    rows
+        (m,) int64, which rows of the table are theirs.
     mean
-        (features,) float32, the slide's mean, which was taken off.
+        (features,) float32, the slide's mean.
     config
         That of the model, which says how far a spot looks.
     """
 
     xy_um: NDArray[np.float64]
-    features: NDArray[np.float32]
+    table: FeatureTable
+    rows: NDArray[np.int64]
     mean: NDArray[np.float32]
     config: ModelConfig
 
     @classmethod
     def of(
-        cls, xy_um: NDArray[np.float64], features: NDArray[np.float32], config: ModelConfig
+        cls,
+        xy_um: NDArray[np.float64],
+        table: FeatureTable,
+        config: ModelConfig,
+        rows: NDArray[np.int64] | None = None,
     ) -> Context:
-        """Center the features of the context's spots.
+        """Take the mean of the features of the context's spots.
 
-        The mean is that of at most ``niche.context_spots`` spots, drawn with a fixed seed.
+        It is that of at most ``niche.context_spots`` spots, drawn with a fixed seed.
 
         Parameters
         ----------
         xy_um
-            (m, 2), centres in µm.
-        features
-            (m, features) float32, as the encoder gives them; m > 0.
+            (m, 2), centres in µm; m > 0.
+        table
+            (n, features) float32, as the encoder gives them.
         config
             The model's configuration.
+        rows
+            (m,), the rows of the table that are the context's; None = all, in their order.
         """
-        rows = np.arange(len(features))
+        rows = np.arange(len(xy_um)) if rows is None else rows
+        drawn = rows
         if len(rows) > config.niche.context_spots:
             rng = np.random.default_rng(STATISTICS_SEED)
-            rows = np.sort(rng.choice(rows, config.niche.context_spots, replace=False))
-        mean = features[rows].mean(0, dtype=np.float64).astype(np.float32)
-        return cls(xy_um, features - mean, mean, config)
+            drawn = rows[np.sort(rng.choice(len(rows), config.niche.context_spots, replace=False))]
+        mean = table[drawn].mean(0, dtype=np.float64).astype(np.float32)
+        return cls(xy_um, table, rows, mean, config)
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """(m, features) float32, slide-centred, all of them in memory."""
+        return self._centred(slice(None))
 
     def around(self, xy_um: NDArray[np.float64], device: torch.device) -> Surroundings:
         """Gather what spots see around themselves, with only the context they touch.
+
+        Features are read of the halo alone: the spots of the context that lie within the outer
+        ring of any of the spots.
 
         Parameters
         ----------
@@ -243,8 +267,24 @@ class Context:
         SpotsError
             The centres are not finite numbers of shape (n, 2).
         """
-        seen = vicinity(xy_um, self.xy_um, self.config)
-        return surroundings(self.features, seen.rings, seen.nearest, slice(None), device)
+        halo = self._halo(finite_points(xy_um, "query"))
+        seen = vicinity(xy_um, self.xy_um[halo], self.config)
+        return surroundings(self._centred(halo), seen.rings, seen.nearest, slice(None), device)
+
+    def _centred(self, spots: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        centred: NDArray[np.float32] = self.table[self.rows[spots]] - self.mean
+        return centred
+
+    def _halo(self, xy_um: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Which spots of the context lie within the outer ring of any place, ascending; >= 1."""
+        radius_um = self.config.ring_edges_um[-1] * (1 + _HALO_SLACK)
+        found = self._tree.query_ball_point(xy_um, radius_um)
+        halo = np.unique(np.concatenate([np.zeros(0, np.int64), *map(np.int64, found)]))
+        return halo if len(halo) else np.zeros(1, np.int64)
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.xy_um)
 
 
 def as_sparse(matrix: sparse.spmatrix) -> torch.Tensor:

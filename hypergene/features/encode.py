@@ -10,33 +10,49 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hypergene.errors import HypergeneError, UsageError
-from hypergene.features.device import encoder_precision
+from hypergene.features.batches import CPU_TILES, BatchEncoder
+from hypergene.features.table import FeatureTable
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide, read_tiles
 
 Progress = Callable[[int], None]
 """Called with the number of tiles done since the last call."""
 
+_READ_TILES = 64
+"""Tiles that one reader reads at a time, at most: many readers share a large batch."""
+
 
 @dataclass
-class Encoding:
-    """Features of spots, and what it took.
+class Effort:
+    """What it took to encode spots, and where it failed.
+
+    Attributes
+    ----------
+    unreadable
+        Rows of spots whose tile could not be read (encoded as white).
+    reading_s, encoding_s
+        Wall time in seconds: the device waiting (for tiles, as a rule), and computing.
+    batch_size
+        Tiles encoded at once, at the end.
+    """
+
+    unreadable: NDArray[np.int64]
+    reading_s: float
+    encoding_s: float
+    batch_size: int
+
+
+@dataclass
+class Encoding(Effort):
+    """Features of spots in memory, and what it took.
 
     Attributes
     ----------
     features
         float32 (n, features), rows as the spots were given.
-    unreadable
-        Rows of spots whose tile could not be read (encoded as white).
-    reading_s, encoding_s
-        Wall time waiting for tiles and encoding them, seconds.
     """
 
     features: NDArray[np.float32]
-    unreadable: NDArray[np.int64]
-    reading_s: float = 0.0
-    encoding_s: float = 0.0
 
 
 def encode_spots(
@@ -47,14 +63,51 @@ def encode_spots(
     tile_um: tuple[float, ...],
     tile_px: int,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = CPU_TILES,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Encoding:
+    """Read and encode the crops around spots, into memory.
+
+    Parameters and errors as of :func:`encode_into`.
+    """
+    features = np.zeros((len(xy_px), encoder.features), np.float32)
+    effort = encode_into(
+        features,
+        slide,
+        xy_px,
+        encoder,
+        tile_um=tile_um,
+        tile_px=tile_px,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    )
+    return Encoding(**vars(effort), features=features)
+
+
+def encode_into(
+    table: FeatureTable,
+    slide: Slide,
+    xy_px: NDArray[np.float64],
+    encoder: TileEncoder,
+    *,
+    tile_um: tuple[float, ...],
+    tile_px: int,
+    device: torch.device,
+    batch_size: int = CPU_TILES,
+    workers: int = 2,
+    compile: bool = False,
+    progress: Progress | None = None,
+) -> Effort:
     """Read and encode the crops around spots.
 
     Parameters
     ----------
+    table
+        (n, features) float32, to be filled, rows as the spots are given. It does not depend on
+        `workers`, nor, but for rounding, on `batch_size`.
     slide
         An open slide.
     xy_px
@@ -65,15 +118,11 @@ def encode_spots(
         Crop widths in µm, in the encoder's order.
     tile_px
         Width the crops are resampled to, px.
-    device, batch_size, workers
-        Where, how many tiles at once, how many reading threads.
+    device, batch_size, workers, compile
+        Where, how many tiles at once (fewer where memory is short), how many reading threads,
+        whether with ``torch.compile``.
     progress
         Called with the number of tiles of each batch when it is done.
-
-    Returns
-    -------
-    Encoding
-        It does not depend on `workers`, nor, but for rounding, on `batch_size`.
 
     Raises
     ------
@@ -82,13 +131,14 @@ def encode_spots(
     UsageError
         `batch_size` is below 1.
     HypergeneError
-        The device is out of memory.
+        The device is out of memory, or the encoder cannot be compiled.
     """
-    if batch_size < 1:
-        raise UsageError(f"A batch of {batch_size} tiles cannot be.", hint="Give at least 1.")
-    n, width = len(xy_px), encoder.features // encoder.crops
-    encoding = Encoding(np.zeros((n, encoder.features), np.float32), np.zeros(0, np.int64))
+    run = BatchEncoder(encoder, device, batch_size=batch_size, compile=compile)
+    if device.type == "cuda" and len(xy_px):
+        run.fit(tile_px)
+    width = encoder.features // encoder.crops
     unreadable: list[int] = []
+    start = time.perf_counter()
     for crop, um in zip(range(encoder.crops), tile_um, strict=True):
         columns = slice(crop * width, (crop + 1) * width)
         batches = read_tiles(
@@ -96,25 +146,22 @@ def encode_spots(
             xy_px,
             width_um=um,
             size_px=tile_px,
-            batch_size=batch_size,
+            batch_size=_divisor(run.limit, _READ_TILES),
             workers=workers,
             unreadable=unreadable,
         )
-        start = time.perf_counter()
-        for rows, tiles in batches:
-            arrived = time.perf_counter()
-            encoding.features[rows, columns] = encode_tiles(encoder, tiles[:, None], device)
-            done = time.perf_counter()
-            encoding.reading_s += arrived - start
-            encoding.encoding_s += done - arrived
+        for rows, features in run.over((rows, tiles[:, None]) for rows, tiles in batches):
+            table[rows, columns] = features
             if progress is not None:
                 progress(len(rows))
-            start = time.perf_counter()
-    encoding.unreadable = np.unique(np.asarray(unreadable, np.int64))
-    return encoding
+    return Effort(
+        unreadable=np.unique(np.asarray(unreadable, np.int64)),
+        reading_s=max(0.0, time.perf_counter() - start - run.busy_s),
+        encoding_s=run.busy_s,
+        batch_size=run.limit,
+    )
 
 
-@torch.inference_mode()
 def encode_tiles(
     encoder: TileEncoder, tiles: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
@@ -139,14 +186,13 @@ def encode_tiles(
     HypergeneError
         The device is out of memory.
     """
-    try:
-        pixels = torch.from_numpy(tiles).to(device).permute(0, 1, 4, 2, 3)
-        with encoder_precision(device, training=False):
-            features: torch.Tensor = encoder(pixels)
-    except torch.cuda.OutOfMemoryError as error:
-        raise HypergeneError(
-            f"The device {device} is out of memory with {len(tiles)} tiles at once.",
-            hint="Give a smaller --batch-size.",
-        ) from error
-    array: NDArray[np.float32] = features.cpu().numpy()
-    return array
+    if not len(tiles):
+        return np.zeros((0, encoder.features), np.float32)
+    run = BatchEncoder(encoder, device, batch_size=len(tiles))
+    parts = [features for _, features in run.over([(np.arange(len(tiles)), tiles)])]
+    return np.concatenate(parts)
+
+
+def _divisor(number: int, most: int) -> int:
+    """Return the largest divisor of `number` that is at most `most`."""
+    return next(d for d in range(min(number, most), 0, -1) if number % d == 0)

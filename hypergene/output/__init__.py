@@ -8,15 +8,19 @@ from hypergene.output.anndata_file import read_anndata, write_anndata
 from hypergene.output.atomic import atomic_path, remove_leftovers
 from hypergene.output.geojson import geojson_writer, write_geojson
 from hypergene.output.spatial import spatial_uns
+from hypergene.output.stream import AnnDataStream, Matrix, stream_anndata
 
 __all__ = [
     "AnnDataBlocks",
+    "AnnDataStream",
+    "Matrix",
     "anndata_blocks",
     "atomic_path",
     "geojson_writer",
     "read_anndata",
     "remove_leftovers",
     "spatial_uns",
+    "stream_anndata",
     "write_anndata",
     "write_geojson",
 ]

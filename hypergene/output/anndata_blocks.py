@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hypergene.errors import OutputError
-from hypergene.output.anndata_file import ZARR_FORMAT, consolidate, write_element
 from hypergene.output.atomic import atomic_path
+from hypergene.output.store import Store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +27,14 @@ class AnnDataBlocks:
 
     Parameters
     ----------
-    path
-        A folder that is to hold it.
+    store
+        The empty store.
     most_rows
         Spots that there may be at most.
     """
 
-    def __init__(self, path: Path, most_rows: int) -> None:
-        self._path, self._most = path, most_rows
-        self._group: zarr.Group | None = None
+    def __init__(self, store: Store, most_rows: int) -> None:
+        self._store, self._most = store, most_rows
         self._arrays: dict[str, zarr.Array] = {}
         self._waiting: list[dict[str, npt.NDArray[Any]]] = []
         self._held = self._written = 0
@@ -54,7 +53,7 @@ class AnnDataBlocks:
         obsm
             Arrays of m rows.
         """
-        if self._group is None:
+        if not self._arrays:
             self._begin(obs, obsm)
         block = {f"obs/{name}": obs[name].to_numpy() for name in obs}
         block["obs/_index"] = obs.index.to_numpy()
@@ -67,22 +66,19 @@ class AnnDataBlocks:
     def finish(self, uns: Mapping[str, Any]) -> None:
         """Write what is left, and ``uns``; at least one block has been appended."""
         self._flush(self._held)
-        assert self._group is not None
         for array in self._arrays.values():
             array.resize((self._written, *array.shape[1:]))
-        write_element(self._group, "uns", dict(uns))
-        consolidate(self._group)
+        self._store.write("uns", dict(uns))
 
     def _begin(self, obs: pd.DataFrame, obsm: Mapping[str, npt.NDArray[Any]]) -> None:
         """Let anndata write the store without rows, and put growing arrays in place of its own."""
         import pandas as pd
-        import zarr
         from anndata import AnnData
 
         none = AnnData(obs=obs.iloc[:0], var=pd.DataFrame(index=pd.Index([], dtype=object)))
         none.obsm.update({name: values[:0] for name, values in obsm.items()})
-        self._group = group = zarr.open_group(self._path, mode="w", zarr_format=ZARR_FORMAT)
-        write_element(group, "/", none)
+        self._store.write("/", none)
+        group = self._store.group
         for key in ("obs/_index", *(f"obs/{n}" for n in obs), *(f"obsm/{n}" for n in obsm)):
             empty: Any = group[key]
             self._arrays[key] = group.create_array(
@@ -132,8 +128,8 @@ def anndata_blocks(
     OutputError
         If `path` exists and may not be replaced, cannot be written, or nothing was appended.
     """
-    with atomic_path(path, overwrite=overwrite) as draft:
-        table = AnnDataBlocks(draft, most_rows)
+    with atomic_path(path, overwrite=overwrite) as draft, open_store(draft, "zarr") as store:
+        table = AnnDataBlocks(store, most_rows)
         yield table
         if not len(table):
             raise OutputError(f"There is no spot to write to {path}.")

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hypergene.errors import DataError, OutputError, UsageError
+from hypergene.errors import DataError, OutputError
 from hypergene.output.atomic import atomic_path
+from hypergene.output.store import ZARR_FORMAT, Format, check_format, open_store
 
-# anndata and zarr take a second to import; callers of atomic_path alone need neither.
-if TYPE_CHECKING:
-    import pandas as pd
-    import zarr
-    from _typeshed import ReadableBuffer as Buffer
+if TYPE_CHECKING:  # it takes a second to import
     from anndata import AnnData
-
-ZARR_FORMAT: Literal[3] = 3
-"""Passed explicitly everywhere: anndata 0.12 would write 2 by default, 0.13 writes 3."""
-
-CHUNK_ROWS = 1024
-"""Spots (and genes) along a chunk: 4 MB of float32, so one gene or one row block reads little."""
 
 
 def write_anndata(
     adata: AnnData,
     path: Path,
     *,
-    format: Literal["zarr", "h5ad"] = "zarr",
+    format: Format = "zarr",
     overwrite: bool = False,
 ) -> None:
     """Write an AnnData, which is not changed.
@@ -47,8 +33,7 @@ def write_anndata(
     path
         Where it is to stand, with its suffix.
     format
-        ``zarr``: a store of Zarr format 3 with consolidated metadata; matrices are cut into chunks
-        of ``CHUNK_ROWS`` × ``CHUNK_ROWS``. ``h5ad``: one HDF5 file, gzip.
+        As of :func:`hypergene.output.store.open_store`.
     overwrite
         Whether an earlier store or file at ``path`` may be replaced.
 
@@ -61,19 +46,15 @@ def write_anndata(
         If the format is neither.
     """
     path = Path(path)
-    if format not in ("zarr", "h5ad"):
-        raise UsageError(f"There is no output format '{format}'.", hint="Known: zarr, h5ad.")
+    check_format(format)
     # --overwrite on a mistyped path must never cost anyone a folder of other things.
     if overwrite and format == "zarr" and path.is_dir() and not _is_zarr(path):
         raise OutputError(
             f"{path} is a folder but no Zarr store, so it is not replaced.",
             hint="Give another -o.",
         )
-    with atomic_path(path, overwrite=overwrite) as draft:
-        if format == "zarr":
-            _write_zarr(adata, draft)
-        else:
-            _write_h5ad(adata, draft)
+    with atomic_path(path, overwrite=overwrite) as draft, open_store(draft, format) as store:
+        store.write("/", adata)
 
 
 def read_anndata(path: Path) -> AnnData:
@@ -113,96 +94,6 @@ def read_anndata(path: Path) -> AnnData:
             f"({type(error).__name__}: {_first_line(error)}).",
             hint="Write it again.",
         ) from error
-
-
-def _write_zarr(adata: AnnData, path: Path) -> None:
-    import zarr
-
-    group = zarr.open_group(path, mode="w", zarr_format=ZARR_FORMAT)
-    write_element(group, "/", adata)
-    consolidate(group)
-
-
-def write_element(group: zarr.Group, key: str, element: Any) -> None:
-    """Write one element of an AnnData into an open store, as :func:`write_anndata` would."""
-    from anndata.experimental import write_dispatched
-
-    # anndata 0.13 would otherwise gather up to a gigabyte in one shard before writing it.
-    options = {"shards": None}
-    write_dispatched(group, key, element, callback=_write_element, dataset_kwargs=options)
-
-
-def consolidate(group: zarr.Group) -> None:
-    """Gather the metadata of a whole store in one place, the last step of writing it."""
-    import zarr
-
-    with warnings.catch_warnings():
-        # Every reader we support knows consolidated metadata, and others pass over it; it is only
-        # formally outside the Zarr 3 specification (zarr-developers/zarr-specs#373).
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(group.store)
-
-
-def _write_h5ad(adata: AnnData, path: Path) -> None:
-    import h5py
-    from anndata.experimental import write_dispatched
-
-    options = {"compression": "gzip"}
-    with _PatientFile(path, "w+") as file:
-        try:
-            with h5py.File(file, "w") as store:
-                write_dispatched(store, "/", adata, callback=_write_element, dataset_kwargs=options)
-        finally:
-            if file.failure is not None:
-                raise file.failure
-
-
-class _PatientFile(io.FileIO):
-    """A file that keeps its first failed write to itself, for its owner to raise.
-
-    HDF5 cannot close a file that it fails to write (a full disk): it prints tracebacks and crashes
-    the interpreter at exit. So it is told that all went well, and its file is thrown away.
-    """
-
-    failure: OSError | None = None
-
-    def write(self, data: Buffer) -> int:
-        """Write all of ``data``, or nothing any more once a write has failed."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        while rest and self.failure is None:
-            try:
-                rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.failure = error
-        return size
-
-
-def _write_element(
-    write: Callable[..., None],
-    store: Any,
-    key: str,
-    element: Any,
-    *,
-    dataset_kwargs: Mapping[str, Any],
-    **_: Any,
-) -> None:
-    """Write one element of an AnnData: text as categories, matrices in square chunks."""
-    import pandas as pd
-
-    if isinstance(element, pd.DataFrame):
-        element = _with_categories(element)
-    elif isinstance(element, np.ndarray) and element.ndim > 1 and element.size:
-        sides = (min(side, CHUNK_ROWS) for side in element.shape[:2])
-        dataset_kwargs = {**dataset_kwargs, "chunks": (*sides, *element.shape[2:])}
-    write(store, key, element, dataset_kwargs=dataset_kwargs)
-
-
-def _with_categories(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose text columns are categories where a value repeats or is missing."""
-    text = table.select_dtypes(include=["object", "string"])
-    repeats = [name for name in text if text[name].nunique() < len(table)]
-    return table.astype(dict.fromkeys(repeats, "category"))
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,11 @@ class Outcome:
             return cls(slide=slide, error=error.message, hint=error.hint)
         return cls(slide=slide, error=f"{slide}: {unexpected(error)}", hint=REPORT_IT)
 
+    @property
+    def wait_share(self) -> float:
+        """Share of its time (0..1) that the encoder waited for tiles; NaN = it never ran."""
+        return wait_share(self.seconds)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values: paths as text, seconds rounded to milliseconds."""
         return {
@@ -78,6 +84,19 @@ def unexpected(error: Exception) -> str:
     """Return the sentence for an error that is nobody's input's fault."""
     what = " ".join(str(error).split()) or "no further word"
     return f"hypergene met something it did not expect ({type(error).__name__}: {what})."
+
+
+def wait_share(seconds: Mapping[str, float]) -> float:
+    """Return which share of its time (0..1) the encoder waited for tiles; NaN = it never ran.
+
+    Parameters
+    ----------
+    seconds
+        Wall time by stage: ``read`` (waiting) and ``encode`` (computing).
+    """
+    waiting, computing = seconds.get("read", 0.0), seconds.get("encode", 0.0)
+    whole = waiting + computing
+    return waiting / whole if whole > 0 else math.nan
 
 
 class Stopwatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from anndata import AnnData
+import pandas as pd
 from numpy.typing import NDArray
 
 from hypergene.model.network import HyperGene
@@ -31,7 +31,7 @@ _SPECTRUM_SLACK = 0.5
 
 
 def slide_card(
-    slide: Slide, mask: TissueMask, adata: AnnData, model: HyperGene
+    slide: Slide, mask: TissueMask, obs: pd.DataFrame, model: HyperGene
 ) -> tuple[dict[str, Any], list[str]]:
     """Judge a predicted slide.
 
@@ -39,8 +39,8 @@ def slide_card(
     ----------
     slide, mask
         The slide and its tissue.
-    adata
-        Its prediction.
+    obs
+        Its predicted spots: ``readable``, ``ood_score``.
     model
         What predicted it.
 
@@ -55,14 +55,14 @@ def slide_card(
     """
     cautions: list[str] = list(slide.warnings)
     refusals: list[str] = []
-    if unreadable := int((~adata.obs["readable"]).sum()):
+    if unreadable := int((~obs["readable"]).sum()):
         cautions.append(
-            f"{unreadable:,} of {adata.n_obs:,} spots could not be read whole: what could not be "
+            f"{unreadable:,} of {len(obs):,} spots could not be read whole: what could not be "
             "read was taken as white."
         )
     how = model.config.held_out
     against = "training" if how is None or how.distances is None else how.distances
-    far = float((adata.obs["ood_score"] >= FAR).mean())
+    far = float((obs["ood_score"] >= FAR).mean())
     if far > _CAUTION_SHARE:
         (refusals if far > _REFUSE_SHARE else cautions).append(
             f"This slide looks unlike {_AGAINST[against]}: {far:.0%} of its spots do (ood_score at "

@@ -1,7 +1,7 @@
 """``hypergene tile`` for millions of spots: laid, judged, drawn and written block by block.
 
-What is held is a block of spots, two chunks of each column and the pictures, whatever the number
-of spots: 10 million bins of 2 µm need no more memory than one million.
+What is held is a block of spots, two chunks of each column, the pictures and the file tiles decoded
+last, whatever the number of spots; what of it grows, up to a limit, does so with the slide.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ _SUPERSAMPLING = 2
 _SMALLEST_OUTLINE_PX = 4.0
 """Spots less wide than this on the picture have no visible inside: their area is tinted instead."""
 _TINT = 0.5
+_STRIP = 128
 
 
 class Overlay:
@@ -76,9 +77,12 @@ class Overlay:
             height, width = self._picture.shape[:2]
             return self._canvas.resize((width, height), Image.Resampling.BOX)
         drawn = self._picture.copy()
-        for value, colour in ((1, _OFF_TISSUE), (2, _ON_TISSUE)):
-            here = self._covered == value
-            drawn[here] = (1 - _TINT) * drawn[here] + _TINT * np.array(colour)
+        # In strips: floats of the whole picture would be half of what a layout needs.
+        for top in range(0, len(drawn), _STRIP):
+            strip, covered = drawn[top : top + _STRIP], self._covered[top : top + _STRIP]
+            for value, colour in ((1, _OFF_TISSUE), (2, _ON_TISSUE)):
+                here = covered == value
+                strip[here] = (1 - _TINT) * strip[here] + _TINT * np.array(colour)
         return Image.fromarray(drawn)
 
     def _cover(self, centres: NDArray[np.float64], on_tissue: NDArray[np.bool_]) -> None:

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import filters
+
+from hypergene.slide.pieces import pieces_holding
 
 #: Share of px that glass is brighter than: bare glass is the brightest thing on a slide.
 _GLASS_PERCENTILE = 90
@@ -77,10 +78,8 @@ def find_ink(rgb: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.b
         bool (height, width).
     """
     grades = ink_grades(rgb, glass)
-    if not (grades == 2).any():
-        return np.zeros(grades.shape, np.bool_)
-    result: NDArray[np.bool_] = filters.apply_hysteresis_threshold(grades, 0.5, 1.5)
-    return result
+    certain = grades == 2
+    return pieces_holding(grades > 0, certain) if certain.any() else certain
 
 
 def ink_grades(rgb: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArray[np.uint8]:

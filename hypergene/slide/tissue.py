@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,12 +13,14 @@ from scipy import ndimage
 from skimage import filters, morphology
 
 from hypergene.errors import TissueError
-from hypergene.slide.ink import find_ink, glass_colour, grey_counts
+from hypergene.slide.ink import find_ink, glass_colour
+from hypergene.slide.pieces import large_pieces
 from hypergene.slide.resolution import Mpp
 from hypergene.slide.slide import Slide
 
-#: Largest overview, in px, whatever the slide: a whole glass (75 x 25 mm) at 8 µm/px is 29 million.
-MAX_OVERVIEW_PX = 64_000_000
+#: Largest mask, in px, whatever the slide: 32 x 32 mm at 8 µm/px. Of a larger slide the mask is
+#: coarser, so that finding it needs no more memory.
+MAX_MASK_PX = 16_000_000
 
 #: Tissue smaller than this is dust, and a hole smaller than this is part of the tissue, in µm²
 #: (a disc of 160 µm, so three Visium spots or one and a half of legacy ST).
@@ -37,7 +40,7 @@ _OPENING = 2
 _INK_RIM = 4
 _GREY = 12
 _COLOURLESS = 0.001
-_STRIP = 512
+_STRIP_PX = 2**20
 _DARKEST_OD = 5.6
 _SUBSAMPLES = (2, 32)
 _CELL = 4
@@ -179,13 +182,16 @@ def find_tissue(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
     """
     (width, height), scale = mask_size(slide, mpp)
     overview = slide.overview(width, height)
-    features = _features(overview)
     smallest_px = SMALLEST_UM2 / (scale[0] * slide.mpp.x * scale[1] * slide.mpp.y)
-    ink = _ink(overview, features[2], smallest_px)
-    del overview  # of a large slide each of these is 100 MB
+    # In this order, as the pieces of ink and the features are too much to be held at once.
+    ink = _ink(overview, smallest_px)
+    features = _features(overview)
+    del overview
     mask = _rough(*features, ink)
     del features
-    return TissueMask(_tidy(mask, smallest_px) & ~ink, scale, "auto")
+    mask = _tidy(mask, smallest_px)
+    mask &= ~ink
+    return TissueMask(mask, scale, "auto")
 
 
 def mask_size(slide: Slide, mpp: float = 8.0) -> tuple[tuple[int, int], tuple[float, float]]:
@@ -194,14 +200,14 @@ def mask_size(slide: Slide, mpp: float = 8.0) -> tuple[tuple[int, int], tuple[fl
     Returns
     -------
     size : tuple of int
-        Width and height in px, at most :data:`MAX_OVERVIEW_PX` in all.
+        Width and height in px, at most :data:`MAX_MASK_PX` in all.
     scale : tuple of float
         Level-0 px per px of the mask, along x and along y.
     """
     full = np.array(slide.dimensions, np.float64)
     per_px = np.maximum(np.array([slide.mpp.x, slide.mpp.y]), mpp)
     size = full * (slide.mpp.x, slide.mpp.y) / per_px
-    size /= max(1.0, float(np.sqrt(size.prod() / MAX_OVERVIEW_PX)))
+    size /= max(1.0, float(np.sqrt(size.prod() / MAX_MASK_PX)))
     width, height = (max(1, round(side)) for side in size)
     return (width, height), (float(full[0] / width), float(full[1] / height))
 
@@ -259,8 +265,8 @@ def _features(
     to_od = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
     low, high = np.log(_GRAIN_RANGE)
     margin = _WINDOW // 2
-    for top in range(0, height, _STRIP):
-        bottom = min(top + _STRIP, height)
+    for rows in _strips(overview.shape):
+        top, bottom = rows.start, rows.stop
         first, last = max(top - margin, 0), min(bottom + margin, height)
         rgb = overview[first:last]
         red, green, blue = np.moveaxis(rgb, 2, 0)
@@ -269,22 +275,33 @@ def _features(
         square = ndimage.uniform_filter(od * od, _WINDOW, mode="nearest")
         spread = np.sqrt(np.maximum(square - mean * mean, 0)).clip(*_GRAIN_RANGE)
         own = slice(top - first, bottom - first)
-        rows = slice(top, bottom)
         grain[rows] = np.rint((np.log(spread) - low) / (high - low) * 255)[own]
         density[rows] = np.rint((od / _DARKEST_OD).clip(0, 1) * 255)[own]
-        highest = np.maximum(np.maximum(red, green), blue)
-        saturation[rows] = (highest - np.minimum(np.minimum(red, green), blue))[own]
+        saturation[rows] = _saturation(rgb[own])
     return grain, density, saturation
 
 
-def _ink(
-    overview: NDArray[np.uint8], saturation: NDArray[np.uint8], smallest_px: float
-) -> NDArray[np.bool_]:
+def _saturation(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    red, green, blue = np.moveaxis(rgb, 2, 0)
+    highest: NDArray[np.uint8] = np.maximum(np.maximum(red, green), blue)
+    return highest - np.minimum(np.minimum(red, green), blue)
+
+
+def _strips(shape: tuple[int, ...]) -> list[slice]:
+    """Rows of a picture (height, width, ...) in strips of about `_STRIP_PX` px."""
+    height, width = shape[:2]
+    rows = max(1, _STRIP_PX // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _ink(overview: NDArray[np.uint8], smallest_px: float) -> NDArray[np.bool_]:
     """Large pieces of ink, with the rim in which ink and glass mix; nothing on a grey slide."""
-    if (saturation > _GREY).mean() < _COLOURLESS:
-        return np.zeros(saturation.shape, np.bool_)
-    ink = _without_small(find_ink(overview, glass_colour(overview)), smallest_px)
-    return morphology.isotropic_dilation(ink, _INK_RIM) if ink.any() else ink
+    strips = _strips(overview.shape)
+    coloured = sum(int((_saturation(overview[rows]) > _GREY).sum()) for rows in strips)
+    if coloured < _COLOURLESS * overview.shape[0] * overview.shape[1]:
+        return np.zeros(overview.shape[:2], np.bool_)
+    ink = large_pieces(find_ink(overview, glass_colour(overview)), smallest_px)
+    return ndimage.binary_dilation(ink, morphology.disk(_INK_RIM)) if ink.any() else ink
 
 
 def _rough(
@@ -293,37 +310,55 @@ def _rough(
     saturation: NDArray[np.uint8],
     ink: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Tissue px by px, before holes and specks are dealt with; ink has no say in it."""
-    if ink.all():
-        return ~ink
-    if ink.any():
-        clean = ~ink
-        mask = np.zeros(ink.shape, np.bool_)
-        mask[clean] = _split(grain[clean], density[clean], saturation[clean])
-        return mask
-    return _split(grain, density, saturation)
+    """Tissue px by px, before holes and specks are dealt with; ink has no say in it.
+
+    All thresholds come from how often grain and density occur together, and saturation.
+    """
+    strips = _strips(ink.shape)
+    together, saturations = np.zeros(256 * 256, np.int64), np.zeros(256, np.int64)
+    for rows in strips:
+        clean = ~ink[rows]
+        both = grain[rows][clean].astype(np.int64) * 256 + density[rows][clean]
+        together += np.bincount(both, minlength=256 * 256)
+        saturations += np.bincount(saturation[rows][clean], minlength=256)
+    above = _thresholds(together.reshape(256, 256), saturations)
+    mask = np.empty(ink.shape, np.bool_)
+    for rows in strips:
+        mask[rows] = grain[rows] > above.grain
+        mask[rows] |= (saturation[rows] > above.saturation) & (density[rows] > above.density)
+    mask &= ~ink
+    return mask
 
 
-def _split(
-    grain: NDArray[np.uint8], density: NDArray[np.uint8], saturation: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
-    """Tissue among px given in any shape."""
-    split = _otsu(grain)
-    smooth = grain <= split
-    glass, tissue = _median_grain(grain[smooth]), _median_grain(grain[~smooth])
+class _Above(NamedTuple):
+    """Tissue has more grain than this, or more saturation and density."""
+
+    grain: float
+    saturation: float = 255.0
+    density: float = 255.0
+
+
+def _thresholds(together: NDArray[np.int64], saturations: NDArray[np.int64]) -> _Above:
+    """Find the thresholds of px of which (grain, density) and saturation occur so often."""
+    grains, densities = together.sum(axis=1), together.sum(axis=0)
+    split = _otsu(grains)
+    glass, tissue = (
+        _median_grain(grains[: split + 1]),
+        _median_grain(grains[split + 1 :], split + 1),
+    )
     # On a dark slide one grey level more or less, which is noise, is a large change of density.
-    grey_level = np.exp(np.median(density[smooth]) / 255 * _DARKEST_OD) / 256
+    grey_level = np.exp(_median(together[: split + 1].sum(axis=0)) / 255 * _DARKEST_OD) / 256
     rough = max(_ROUGH_GRAIN, float(grey_level))
     if glass > rough:
-        return np.ones(grain.shape, np.bool_)
+        return _Above(-1.0)
     if tissue < _TWO_KINDS * glass:
         # One kind of px, and a smooth one: what stands out from it is at most a speck of tissue.
-        return grain > _grain_step(max(3 * glass, rough))
-    mask = grain > max(split, _grain_step(_GLASS_GRAIN))
-    if mask.any():
-        typical = max(_otsu(density), float(np.median(density[mask])))
-        mask |= (saturation > _otsu(saturation)) & (density > typical)
-    return mask
+        return _Above(_grain_step(max(3 * glass, rough)))
+    least = max(split, _grain_step(_GLASS_GRAIN))
+    grained = together[math.floor(least) + 1 :].sum(axis=0)
+    if not grained.any():
+        return _Above(least)
+    return _Above(least, _otsu(saturations), max(_otsu(densities), _median(grained)))
 
 
 def _tidy(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
@@ -335,35 +370,32 @@ def _tidy(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
     mask = ndimage.binary_closing(mask, morphology.disk(_CLOSING))
     mask = ndimage.binary_erosion(mask, morphology.disk(_HALO), border_value=1)
     mask = ndimage.binary_opening(mask, morphology.disk(_OPENING))[pad:-pad, pad:-pad]
-    mask = _without_small(mask, smallest_px)
-    return ~_without_small(~mask, smallest_px)
+    mask = large_pieces(mask, smallest_px)
+    return ~large_pieces(~mask, smallest_px)
 
 
-def _without_small(mask: NDArray[np.bool_], smallest_px: float) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    if not count:
-        return mask
-    # In strips: bincount counts in int64, twice the size of the labels.
-    strips = np.array_split(labels, -(-len(labels) // _STRIP))
-    sizes = sum(np.bincount(strip.ravel(), minlength=count + 1) for strip in strips)
-    keep = np.asarray(sizes >= smallest_px)
-    keep[0] = False
-    return keep[labels]
-
-
-def _otsu(values: NDArray[np.uint8]) -> int:
-    counts = grey_counts(values)
+def _otsu(counts: NDArray[np.int64]) -> int:
     if np.count_nonzero(counts) < 2:
-        return int(values.flat[0])
+        return int(counts.argmax())
     return int(filters.threshold_otsu(hist=(counts, np.arange(256))))
 
 
-def _median_grain(steps: NDArray[np.uint8]) -> float:
-    """Typical standard deviation of the optical density among px; 0 if there are none."""
-    if not steps.size:
+def _median(counts: NDArray[np.int64]) -> float:
+    """Median of values 0, 1, 2, ..., of which there are so many; 0 if there are none."""
+    reached = counts.cumsum()
+    number = reached[-1] if reached.size else 0
+    if not number:
+        return 0.0
+    middle = [(number - 1) // 2, number // 2]
+    return float(np.searchsorted(reached, middle, side="right").mean())
+
+
+def _median_grain(counts: NDArray[np.int64], first: int = 0) -> float:
+    """Typical standard deviation of the optical density, of steps `first`, `first` + 1, ..."""
+    if not counts.any():
         return 0.0
     low, high = np.log(_GRAIN_RANGE)
-    return float(np.exp(low + np.median(steps) / 255 * (high - low)))
+    return float(np.exp(low + (first + _median(counts)) / 255 * (high - low)))
 
 
 def _grain_step(spread: float) -> float:

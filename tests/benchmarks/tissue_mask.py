@@ -2,8 +2,9 @@
 
     python tests/benchmarks/tissue_mask.py --data ../shared/data
 
-The outlines were drawn by eye on pictures of the slides, without the mask; they are coarse (some
-20 µm off), and include the narrow gaps within a tissue.
+The outlines were drawn by eye on pictures of the slides with the contour found in view, which
+biases IoU and glass upwards; they are coarse (some 20 µm off), and include the narrow gaps within
+a tissue.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
     flags = (
         "-o out --model m --layout st --diameter 90 --pitch 180 --orientation 7.5 "
         "--offset=-20,30.5 --coords c.csv --mpp 0.5 "
-        "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --format h5ad --device cpu "
-        "--batch-size 8 --workers 0 --seed 3 --overwrite"
+        "--tissue none --min-tissue 0.5 --genes ERBB2,KRT5 --dtype float16 --format h5ad "
+        "--device cpu --compile --batch-size 8 --workers 0 --seed 3 --overwrite"
     )
     assert run("predict", "a.svs", *flags.split()) == 0
     assert seen["out"] == Path("out")
@@ -60,8 +60,10 @@ def test_every_flag_reaches_its_option(seen: dict[str, Any]) -> None:
         tissue="none",
         min_tissue=0.5,
         genes=("ERBB2", "KRT5"),
+        dtype="float16",
         format="h5ad",
         device="cpu",
+        compile=True,
         batch_size=8,
         workers=0,
         seed=3,
@@ -115,3 +117,25 @@ def test_it_says_how_much_was_predicted(
     said = capsys.readouterr()
     assert said.out == "a.zarr\n"
     assert "2 spots × 3 genes" in said.err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--batch-size 0", "--batch-size many", "--workers -1", "--workers 1.5", "--dtype int8"],
+)
+def test_what_is_no_number_is_wrong_usage(seen: dict[str, Any], flags: str) -> None:
+    assert run("predict", "a.svs", *flags.split()) == 2
+    assert not seen
+
+
+def test_it_says_how_long_the_encoder_waited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def done(slide: Path, *_: object) -> Outcome:
+        seconds = {"open": 1.0, "read": 1.0, "encode": 3.0}
+        return Outcome(slide=slide, output=slide, spots=2, genes=3, seconds=seconds)
+
+    monkeypatch.setattr(predict_job, "predict_to_file", done)
+    assert run("predict", "a.svs") == 0
+    said = capsys.readouterr().err
+    assert "in 5.0 s (open 1.0, read 1.0, encode 3.0; the encoder waited 25%)" in said

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hypergene.errors import HypergeneError, SlideError, UsageError
+from hypergene.errors import SlideError, UsageError
 from hypergene.features.encode import Encoding, encode_spots, encode_tiles
 from hypergene.model.encoder import TileEncoder
 from hypergene.slide import Slide
@@ -108,18 +108,6 @@ def test_a_batch_holds_at_least_one_tile(
 ):
     with pytest.raises(UsageError, match=f"{batch_size} tiles"):
         encode(slide, xy_px, encoder, batch_size=batch_size)
-
-
-def test_a_full_device_asks_for_a_smaller_batch(
-    encoder: TileEncoder, monkeypatch: pytest.MonkeyPatch
-):
-    def full(_: object) -> torch.Tensor:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
-
-    monkeypatch.setattr(encoder, "forward", full)
-    with pytest.raises(HypergeneError, match="out of memory with 3 tiles") as caught:
-        encode_tiles(encoder, np.zeros((3, 1, 32, 32, 3), np.uint8), CPU)
-    assert "--batch-size" in (caught.value.hint or "")
 
 
 def test_channels_are_red_green_blue(encoder: TileEncoder):

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from hypergene.errors import DataError, OutputError, UsageError
 from hypergene.output import read_anndata, spatial_uns, write_anndata
-from hypergene.output.anndata_file import CHUNK_ROWS
+from hypergene.output.store import CHUNK_COLUMNS, CHUNK_ROWS
 from hypergene.spots import lay_spots, layout_named
 
 FORMATS = ("zarr", "h5ad")
@@ -112,13 +112,13 @@ def test_the_store_is_zarr_3_throughout_and_consolidated(tmp_path):
     assert {metadata.zarr_format for metadata in listed.values()} == {3}
 
 
-def test_matrices_are_cut_into_square_chunks(tmp_path):
-    n_spots, n_genes = CHUNK_ROWS + 300, CHUNK_ROWS + 5
+def test_matrices_are_cut_into_chunks_of_few_genes(tmp_path):
+    n_spots, n_genes = CHUNK_ROWS + 300, CHUNK_COLUMNS + 5
     adata = ad.AnnData(np.ones((n_spots, n_genes), np.float32))
     adata.obsm["spatial"] = np.zeros((n_spots, 2))
     write_anndata(adata, tmp_path / "out.zarr")
     group = zarr.open_group(tmp_path / "out.zarr", mode="r")
-    assert group["X"].chunks == (CHUNK_ROWS, CHUNK_ROWS)
+    assert group["X"].chunks == (CHUNK_ROWS, CHUNK_COLUMNS)
     assert group["obsm/spatial"].chunks == (CHUNK_ROWS, 2)
     assert group["X"].shards is None
 

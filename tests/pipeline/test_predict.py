@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,11 @@ from PIL import Image
 from hypergene import __version__
 from hypergene.errors import HypergeneError, OutputError, UsageError
 from hypergene.features.context import Context
+from hypergene.features.table import FeatureFile
 from hypergene.model.config import HeldOutConfig
-from hypergene.output import anndata_file
-from hypergene.pipeline import predict as predict_module
+from hypergene.output import AnnDataStream
 from hypergene.pipeline.predict import PredictOptions, predict, predict_to_file
+from hypergene.pipeline.prediction import about, plan, readout
 from hypergene.pipeline.tile import tile
 from hypergene.slide import open_slide
 from hypergene.zoo import load_model, read_config, weights_sha256, write_model
@@ -133,7 +135,7 @@ def test_the_file_is_the_canonical_anndata(
     assert set(about) == {
         *("version", "slide", "mpp", "layout", "tissue", "arguments", "seconds", "model"),
         *("tile_um", "tile_px", "units", "calibration", "device", "precision", "seed", "card"),
-        "warnings",
+        *("warnings", "wait_share", "batch_size"),
     }
     assert about["version"] == __version__
     assert about["slide"] == painted_slide.name
@@ -148,8 +150,11 @@ def test_the_file_is_the_canonical_anndata(
     assert about["units"].startswith("ln(1 + counts per 10,000)")
     assert (about["device"], about["precision"], about["seed"]) == ("cpu", "float32", 0)
     assert set(about["seconds"]) == {
-        *("open", "model", "spots", "read", "encode", "predict", "images"),
+        *("open", "model", "spots", "read", "encode", "predict", "write", "images"),
     }
+    waited, computed = about["seconds"]["read"], about["seconds"]["encode"]
+    assert about["wait_share"] == pytest.approx(waited / (waited + computed))
+    assert about["batch_size"] == 64
     assert list(about["warnings"]) == outcome.warnings
 
 
@@ -169,9 +174,12 @@ def test_every_argument_can_be_written_and_read(
         "mpp": 1.0,
         "tissue": str(mask),
         "min_tissue": 0.5,
+        "qc": True,
         "genes": ["KRT8", "ERBB2"],
+        "dtype": "float16",
         "format": format,
         "device": "cpu",
+        "compile": False,
         "batch_size": 3,
         "workers": 0,
         "seed": 7,
@@ -278,7 +286,7 @@ def test_more_spots_than_a_block_are_predicted_alike(
     prediction: AnnData,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(predict_module, "_SPOTS_PER_BLOCK", 4)
+    monkeypatch.setattr(readout, "SPOTS_PER_BLOCK", 4)
     assert prediction.n_obs > 8
     assert_same(predict(painted_slide, model=str(tiny_model)), prediction)
 
@@ -286,11 +294,13 @@ def test_more_spots_than_a_block_are_predicted_alike(
 @pytest.fixture
 def fixed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the slide's mean features at zero, whatever is on the slide."""
+    original = Context.of
 
-    def of(xy_um: Any, features: Any, config: Any) -> Any:
-        return Context(xy_um, features, np.zeros_like(features[0]), config)
+    def of(*arguments: Any) -> Context:
+        context = original(*arguments)
+        return replace(context, mean=np.zeros_like(context.mean))
 
-    monkeypatch.setattr(predict_module.Context, "of", staticmethod(of))
+    monkeypatch.setattr(Context, "of", staticmethod(of))
 
 
 @pytest.mark.usefixtures("fixed_statistics")
@@ -440,12 +450,10 @@ def test_an_output_that_exists_is_kept(
 def test_a_full_disk_leaves_no_half_store_and_is_named_by_the_output(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(_: AnnData, path: Path) -> None:
-        path.mkdir()
-        (path / "zarr.json").write_text("{")
+    def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(anndata_file, "_write_zarr", fill)
+    monkeypatch.setattr(AnnDataStream, "__setitem__", fill)
     with pytest.raises(OutputError, match="No space left") as error:
         predict_to_file(painted_slide, tmp_path / "out", PredictOptions(model=str(tiny_model)))
     assert str(tmp_path / "out" / "painted.zarr") in error.value.message
@@ -467,7 +475,7 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
     def fail(*_: object) -> None:
         raise kind
 
-    monkeypatch.setattr(predict_module, "slide_images", fail)
+    monkeypatch.setattr(about, "slide_images", fail)
     with pytest.raises(kind):
         predict_to_file(painted_slide, tmp_path, replace(options, genes=None))
     assert [path.name for path in tmp_path.iterdir()] == ["painted.zarr"]
@@ -486,6 +494,7 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
         {"layout": "grid"},
         {"min_tissue": 1.5},
         {"batch_size": 0},
+        {"dtype": "int8"},
         {"mpp": 100.0},
         {"coords": Path("no-such-spots.csv")},
         {"tissue": "no-such-mask.png"},
@@ -495,8 +504,8 @@ def test_a_late_failure_leaves_the_old_output_as_it_was(
 def test_what_cannot_be_done_leaves_nothing(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    wanted = PredictOptions(**{"model": str(tiny_model), **options})
     with pytest.raises(HypergeneError) as error:
+        wanted = PredictOptions(**{"model": str(tiny_model), **options})
         predict_to_file(painted_slide, tmp_path / "deep" / "out", wanted)
     assert "\n" not in error.value.message
     assert list(tmp_path.iterdir()) == []
@@ -509,11 +518,9 @@ def test_the_model_is_loaded_once_for_all_slides_and_again_when_it_changed(
     painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Path] = []
-    load = predict_module.load_model
-    monkeypatch.setattr(
-        predict_module, "load_model", lambda *a, **k: loads.append(a[0]) or load(*a, **k)
-    )
-    predict_module._loaded.cache_clear()
+    load = plan.load_model
+    monkeypatch.setattr(plan, "load_model", lambda *a, **k: loads.append(a[0]) or load(*a, **k))
+    plan._loaded.cache_clear()
     model = tmp_path / "model"
     model.mkdir()
     for file in tiny_model.iterdir():
@@ -586,3 +593,88 @@ def test_reliability_travels_from_the_model_folder_to_every_prediction(
     assert set(classes) == {"A", "B", "C", "refuse"}
     assert told.uns["hypergene"]["calibration"] == "conformal by patient (4 patients)"
     assert plain.uns["hypergene"]["calibration"] == "empirical, spot-level"
+
+
+# Blocks, precisions, memory
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("format", ["zarr", "h5ad"])
+def test_the_file_holds_what_is_returned_in_memory(
+    painted_slide: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: Any,
+    dtype: Any,
+) -> None:
+    monkeypatch.setattr(readout, "SPOTS_PER_BLOCK", 7)
+    options = PredictOptions(model=str(tiny_model), format=format, dtype=dtype)
+    outcome = predict_to_file(painted_slide, tmp_path, options)
+    assert [path.name for path in tmp_path.iterdir()] == [f"painted.{format}"]
+    read = anndata.read_zarr if format == "zarr" else anndata.read_h5ad
+    written, returned = read(outcome.output), predict(painted_slide, options)
+    assert written.X.dtype == returned.X.dtype == np.dtype(dtype)
+    assert np.array_equal(written.X, returned.X)
+    assert np.array_equal(written.layers["std"], returned.layers["std"])
+    assert np.array_equal(written.obsm["X_hypergene"], returned.obsm["X_hypergene"])
+    pd.testing.assert_frame_equal(written.obs, returned.obs)
+
+
+def test_half_precision_keeps_three_digits(
+    painted_slide: Path, tiny_model: Path, prediction: AnnData
+) -> None:
+    half = predict(painted_slide, model=str(tiny_model), dtype="float16")
+    np.testing.assert_allclose(half.X, prediction.X, rtol=5e-4, atol=1e-6)
+    np.testing.assert_allclose(half.layers["std"], prediction.layers["std"], rtol=5e-4)
+
+
+def test_genes_that_are_not_asked_for_are_not_computed(
+    painted_slide: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    product = torch.addmm
+
+    def remember(*arguments: torch.Tensor) -> torch.Tensor:
+        result = product(*arguments)
+        widths.append(result.shape[1])
+        return result
+
+    monkeypatch.setattr(torch, "addmm", remember)
+    predict(painted_slide, model=str(tiny_model), genes=("KRT8", "VIM", "B2M"))
+    assert widths and set(widths) == {3}
+
+
+def test_a_block_reads_the_features_of_its_spots_and_of_its_rim_alone(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    get = FeatureFile.__getitem__
+
+    def remember(table: FeatureFile, rows: Any) -> NDArray[np.float32]:
+        found = get(table, rows)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(FeatureFile, "__getitem__", remember)
+    spot = coords(tmp_path / "spot.csv", np.array([[100.0, 100.0]]))
+    options = PredictOptions(model=str(tiny_model), coords=spot, tissue="none")
+    outcome = predict_to_file(painted_slide, tmp_path / "out", options)
+    assert outcome.spots == 1
+    context, own, rim = read
+    # The outer ring is 650 µm wide and centres of the lattice lie 200 µm apart, from 100 µm on.
+    centres = np.stack(np.meshgrid(np.arange(100, 1200, 200), np.arange(100, 1200, 200)), -1)
+    assert (context, own) == (36, 1)
+    assert rim == (np.hypot(*(centres - 100).reshape(-1, 2).T) <= 650).sum() < 36
+
+
+def test_no_room_for_the_features_is_a_sentence_about_the_output(
+    painted_slide: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match=r"painted\.zarr cannot be written \(No space left"):
+        predict_to_file(painted_slide, tmp_path / "out", PredictOptions(model=str(tiny_model)))
+    assert list(tmp_path.iterdir()) == []

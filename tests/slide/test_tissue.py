@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from hypergene.errors import TissueError
 from hypergene.slide import Mpp, TissueMask, find_tissue, load_tissue, open_slide, whole_slide
+from hypergene.slide.tissue import MAX_MASK_PX, mask_size
 
 
 def found(save_png, pixels, mpp=2.0):
@@ -248,3 +250,15 @@ def test_a_mask_that_is_no_picture_is_refused(tmp_path, save_png, painted, name)
         pytest.raises(TissueError, match=f"tissue mask .*{name}"),
     ):
         load_tissue(tmp_path / name, slide)
+
+
+@given(side=st.integers(1_000, 2**30), mpp=st.sampled_from([0.1, 0.25, 0.5, 2.0]))
+def test_a_mask_is_8_um_a_px_or_of_bounded_size(side, mpp):
+    slide = SimpleNamespace(dimensions=(side, side), mpp=Mpp(mpp, mpp, "test"))
+    (width, height), scale = mask_size(slide)
+    assert width * height <= 1.001 * MAX_MASK_PX
+    assert width * scale[0] == pytest.approx(side)
+    if side * mpp <= 32_000:
+        assert scale[0] * mpp == pytest.approx(8.0, abs=8.0 / width)
+    else:
+        assert width * height >= 0.999 * MAX_MASK_PX

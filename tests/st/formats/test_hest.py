@@ -53,7 +53,7 @@ class TestRead:
         assert about["platform"] == platform
         assert about["layout"] == {
             "name": name, "lattice": lattice, "shape": shape,
-            "diameter_um": diameter, "pitch_um": pitch,
+            "diameter_um": diameter, "pitch_um": pitch, "orientation_deg": 0.0,
         }  # fmt: skip
         assert about["mpp"] == [MPP, MPP]
         assert about["mpp_source"] == "HEST metadata pixel_size_um_estimated"

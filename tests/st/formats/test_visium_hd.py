@@ -60,6 +60,7 @@ def test_every_layout_gives_thirty_spots_of_the_size_it_says(tmp_path, layout, a
         "diameter_um": side_um,
         "pitch_um": side_um,
         "shape": "square",
+        "orientation_deg": 0.0,
     }
     assert about["platform"] == "visium-hd"
     assert about["mpp"] == [MPP, MPP]

@@ -46,6 +46,7 @@ def test_a_run_becomes_squares_on_the_image(name, tmp_path):
         "diameter_um": 220.0,
         "pitch_um": 220.0,
         "shape": "square",
+        "orientation_deg": 0.0,
     }
     assert about["pitch_px"] == about["spot_diameter_px"] == pytest.approx(55)
     assert about["mpp"] == pytest.approx([4, 4])

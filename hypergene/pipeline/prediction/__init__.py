@@ -1,0 +1,1 @@
+"""The steps of ``hypergene predict``: plan, encode, read out, say how it was made."""
