@@ -28,6 +28,8 @@ _CAUTION_SHARE, _REFUSE_SHARE = 0.2, 0.5
 _STAIN_SLACK_DEGREES = 10.0
 # Likewise: sections of one laboratory differ by 0.1, a resolution wrong by a factor of 2 by 1.
 _SPECTRUM_SLACK = 0.5
+# So many times what is usual, and a third of the correlation is lost (docs/ood-flag.md).
+_FAR_OFF = 2.0
 
 
 def slide_card(
@@ -85,11 +87,12 @@ def slide_card(
     structures = None if model.spectra is None else model.spectra.cpu().numpy().astype(np.float64)
     sharpness, usual = spectrum_distance(spectrum, structures)
     if abs(sharpness) > usual:
-        less, finer = ("less", "finer") if sharpness < 0 else ("more", "coarser")
-        cautions.append(
-            f"It has {less} fine structure than the training slides ({sharpness:+.1f}, where up to "
-            f"{usual:.1f} is usual): out of focus, another scanner, or a resolution in truth "
-            f"{finer} than {slide.mpp.x:g} µm/px."
+        is_soft = sharpness < 0
+        what = "out of focus" if is_soft else "another tissue or scanner"
+        (refusals if abs(sharpness) > _FAR_OFF * usual else cautions).append(
+            f"It has {'less' if is_soft else 'more'} fine structure than the training slides "
+            f"({sharpness:+.1f}, where up to {usual:.1f} is usual): {what}, or a resolution in "
+            f"truth {'finer' if is_soft else 'coarser'} than {slide.mpp.x:g} µm/px."
         )
     reasons = [*refusals, *cautions]
     verdict = "refuse" if refusals else "caution" if cautions else "ok"

@@ -117,6 +117,9 @@ def test_a_resolution_wrong_by_2_shows_in_the_fine_structure(
     assert bool(about) == bool(said)
     assert all(f"It has {said} fine structure" in text for text in about)
     assert all(f"in truth {'finer' if mpp > 1 else 'coarser'} than" in text for text in about)
+    far_off = abs(card["fine_structure"]) > 2 * card["fine_structure_limit"]
+    assert far_off == (mpp == 2.0)
+    assert card["verdict"] == ("refuse" if far_off else "caution" if said else "ok")
     if not said:
         assert card["fine_structure"] == pytest.approx(0, abs=1e-5)
 
