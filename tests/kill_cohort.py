@@ -31,7 +31,11 @@ from hypergene.output import read_anndata
 from hypergene.pipeline.painted import paint_slide
 
 STATES = ".hypergene"
-_MAY_DIFFER = ("uns/hypergene/seconds/", "uns/hypergene/arguments/overwrite")
+_MAY_DIFFER = (
+    "uns/hypergene/seconds/",
+    "uns/hypergene/wait_share",
+    "uns/hypergene/arguments/overwrite",
+)
 
 
 class Run:

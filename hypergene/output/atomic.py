@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ _FAILED_WRITES = frozenset(
 
 _STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the disk says that it would say to every other output, too."""
+
+_TRIES, _SETTLE_S = 20, 0.05
 
 _OUTPUTS = frozenset({"zarr.json", ".zgroup", ".zarray", "config.json"})
 """Files by which a folder is known as an output: a Zarr store or a model."""
@@ -99,7 +102,7 @@ def atomic_path(final: Path, *, overwrite: bool) -> Iterator[Path]:
                 raise type(error)(message, hint=error.hint) from error
             raise
     except BaseException:
-        _remove(draft)
+        _clear_away(draft)
         for folder in made:
             with suppress(OSError):  # not made after all, or others use it meanwhile
                 folder.rmdir()
@@ -201,6 +204,15 @@ def _move_into_place(draft: Path, final: Path) -> None:
         old.rename(final)
         raise
     _remove(old)
+
+
+def _clear_away(draft: Path) -> None:
+    """Remove a draft for good: threads of a store that failed may still put files into it."""
+    for _ in range(_TRIES):
+        _remove(draft)
+        time.sleep(_SETTLE_S)
+        if not os.path.lexists(draft):
+            return
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -308,3 +310,24 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="other things"), atomic_path(final, overwrite=True):
         pytest.fail("the work began")
     assert (final / "thesis.txt").exists()
+
+
+def test_nothing_stays_though_a_thread_goes_on_writing_for_a_moment(tmp_path):
+    late = []
+
+    def write_late(draft):
+        time.sleep(0.03)
+        draft.mkdir(exist_ok=True)
+        (draft / "chunk").write_bytes(b"late")
+        late.append(draft)
+
+    def fail():
+        with atomic_path(tmp_path / "out.zarr", overwrite=False) as draft:
+            draft.mkdir()
+            threading.Thread(target=write_late, args=(draft,)).start()
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
+    assert late
+    assert list(tmp_path.iterdir()) == []

@@ -250,7 +250,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(
     format: str,
 ) -> None:
     if format == "h5ad":  # smaller than a store of many files
-        (small_disk / "ballast").write_bytes(bytes(_free(small_disk) - 1_200_000))
+        (small_disk / "ballast").write_bytes(bytes(_free(small_disk) - 2_000_000))
     out = small_disk / "out"
     command = ("predict", slides, *flags(options, out), "--format", format)
     assert leave(*command) == 1
