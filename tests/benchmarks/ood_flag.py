@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from anndata import AnnData
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.stats import rankdata
@@ -152,7 +151,7 @@ class Asked:
         score = model.reference(raw).numpy()
         spots = pd.DataFrame({"ood_score": score, "readable": True}, index=measured.obs.index)
         with open_image(measured.sample, measured, mpp=mpp) as slide:
-            card, reasons = slide_card(slide, find_tissue(slide), AnnData(obs=spots), model)
+            card, reasons = slide_card(slide, find_tissue(slide), spots, model)
         return Seen(
             str(card["verdict"]),
             reasons,
