@@ -28,7 +28,7 @@ _CAUTION_SHARE, _REFUSE_SHARE = 0.2, 0.5
 _STAIN_SLACK_DEGREES = 10.0
 # Likewise: sections of one laboratory differ by 0.1, a resolution wrong by a factor of 2 by 1.
 _SPECTRUM_SLACK = 0.5
-# So many times what is usual, and a third of the correlation is lost (docs/ood-flag.md).
+# So many times what is usual: out of focus, or a resolution wrong by 2 (docs/ood-flag.md).
 _FAR_OFF = 2.0
 
 
