@@ -134,7 +134,9 @@ except OSError as error:
     print(error.strerror, blocks)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    if format == "h5ad":  # asyncio may tell of the other chunks that Zarr was about to write
+        assert done.stderr == ""
     reason, blocks = done.stdout.rsplit(maxsplit=1)
     assert reason == "File too large"
     assert int(blocks) < 10  # HDF5 keeps a few chunks before it writes them

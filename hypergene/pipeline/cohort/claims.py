@@ -164,6 +164,9 @@ class Claims:
             _log.warning("%s: another process took it over meanwhile", claim.job.name)
             self.heart.release(claim.lock)
             return False
+        # Of a process whose parent was killed, which may have lived on when the slide was claimed.
+        for output in claim.job.outputs:
+            remove_leftovers(output, dead=None)
         done = outcome.error is None
         files, size_bytes = measure(claim.job.target) if done else (0, 0)
         record = Record(

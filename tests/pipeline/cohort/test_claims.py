@@ -136,6 +136,18 @@ def test_a_record_cut_short_by_a_power_failure_is_no_record(
     assert make_claims().look(job) is not None
 
 
+def test_what_an_orphan_was_writing_does_not_outlive_the_slide(
+    job: Job, make_claims: MakeClaims
+) -> None:
+    claims = make_claims()
+    claim = claims.claim(job, ())
+    assert isinstance(claim, Claim)
+    draft = job.target.with_name(f".{job.target.name}.{os.getppid()}-0123abcd.tmp")
+    draft.mkdir(parents=True)  # by a process that is alive
+    assert claims.settle(claim, Outcome(job.slide, error="It is damaged."))
+    assert not draft.exists()
+
+
 def test_a_slide_that_failed_is_done_again(job: Job, make_claims: MakeClaims) -> None:
     claims = make_claims()
     claim = claims.claim(job, ())
