@@ -76,7 +76,7 @@ def refuse_seen_pixels(split: Split, weights: str | None) -> None:
     DataError
         Naming the test samples it saw.
     """
-    seen = set() if weights is None else set(about_weights(Path(weights)).get("files") or ())
+    seen = frozenset(() if weights is None else about_weights(Path(weights)).files)
     if not seen:
         return
     tested, validated = (

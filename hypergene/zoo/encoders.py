@@ -184,9 +184,9 @@ def find_encoder(choice: EncoderChoice) -> FoundEncoder:
     if not pretrained:
         return FoundEncoder(_valid(config))
     weights, config["source"] = _weights(choice, own)
-    slides = about_weights(weights).get("slides") if choice.weights is not None else None
+    slides = about_weights(weights).slides if choice.weights is not None else ()
     if slides:  # not timm's or a hub's, so neither is the licence
-        config["source"] = f"hypergene pretrain on {', '.join(map(str, slides))}"
+        config["source"] = f"hypergene pretrain on {', '.join(slides)}"
     else:
         config["licence"] = own.licence
     return FoundEncoder(_valid(config), weights, own.layout)
