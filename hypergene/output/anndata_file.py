@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypergene.errors import DataError, OutputError
+from hypergene.errors import DataError, OutputError, first_line
 from hypergene.output.atomic import atomic_path
 from hypergene.output.store import ZARR_FORMAT, Format, check_format, open_store
 
@@ -91,7 +91,7 @@ def read_anndata(path: Path) -> AnnData:
     except Exception as error:
         raise DataError(
             f"{path} is not a whole AnnData in Zarr {ZARR_FORMAT} or h5ad "
-            f"({type(error).__name__}: {_first_line(error)}).",
+            f"({type(error).__name__}: {first_line(error)}).",
             hint="Write it again.",
         ) from error
 
@@ -100,7 +100,3 @@ def _is_zarr(folder: Path) -> bool:
     """Whether a folder is a Zarr store of any format, or empty."""
     names = {entry.name for entry in folder.iterdir()}
     return not names or bool(names & {"zarr.json", ".zgroup", ".zarray"})
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no further word")
