@@ -7,6 +7,7 @@ from hypergene.output.anndata_blocks import AnnDataBlocks, anndata_blocks
 from hypergene.output.anndata_file import read_anndata, write_anndata
 from hypergene.output.atomic import atomic_path, remove_leftovers
 from hypergene.output.geojson import geojson_writer, write_geojson
+from hypergene.output.prediction_file import PredictionFile, open_prediction
 from hypergene.output.spatial import spatial_uns
 from hypergene.output.stream import AnnDataStream, Matrix, stream_anndata
 
@@ -14,9 +15,11 @@ __all__ = [
     "AnnDataBlocks",
     "AnnDataStream",
     "Matrix",
+    "PredictionFile",
     "anndata_blocks",
     "atomic_path",
     "geojson_writer",
+    "open_prediction",
     "read_anndata",
     "remove_leftovers",
     "spatial_uns",
