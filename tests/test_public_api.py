@@ -8,7 +8,16 @@ import pytest
 
 import hypergene
 
-PUBLIC = ("tile", "predict", "finetune", "pretrain", "evaluate", "load_model", "open_slide")
+PUBLIC = (
+    "tile",
+    "predict",
+    "finetune",
+    "pretrain",
+    "evaluate",
+    "export",
+    "load_model",
+    "open_slide",
+)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

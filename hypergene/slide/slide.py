@@ -150,6 +150,39 @@ class Slide:
         )
         return self._resampled(index, box, (size_px, size_px), shrink)
 
+    def read_box(
+        self, box: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle of the slide at any size.
+
+        Read from the coarsest level that has enough px (or level 0), then resampled.
+
+        Parameters
+        ----------
+        box
+            Left, top, right and bottom in level-0 px, fractions allowed.
+        size
+            Width and height of the result in px.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (height, width, 3), RGB; white outside the slide.
+
+        Raises
+        ------
+        SlideError
+            If the pixels cannot be decoded; the slide stays usable.
+        """
+        left, top, right, bottom = box
+        factor = min((right - left) / size[0], (bottom - top) / size[1]) * FINE_ENOUGH
+        index = max(
+            i for i, level in enumerate(self.levels) if i == 0 or max(level.downsample) <= factor
+        )
+        across, down = self.levels[index].downsample
+        place = (left / across, top / down, right / across, bottom / down)
+        return self._resampled(index, place, size)
+
     def level_for(self, mpp: float) -> int:
         """Find the coarsest level that is still at least as fine as `mpp` on both axes.
 

@@ -1,0 +1,19 @@
+"""A prediction in the forms that other tools open."""
+
+from hypergene.output.export.chosen import Chosen
+from hypergene.output.export.ome_tiff import write_ome_tiff
+from hypergene.output.export.qupath import write_qupath
+from hypergene.output.export.spatialdata_zarr import Pixels, write_spatialdata
+from hypergene.output.export.tables import write_csv, write_parquet
+from hypergene.output.export.vitessce import write_vitessce
+
+__all__ = [
+    "Chosen",
+    "Pixels",
+    "write_csv",
+    "write_ome_tiff",
+    "write_parquet",
+    "write_qupath",
+    "write_spatialdata",
+    "write_vitessce",
+]
