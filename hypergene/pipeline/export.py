@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from hypergene.errors import DataError, UsageError
 from hypergene.output import PredictionFile, open_prediction
 from hypergene.output.export import (
     Chosen,
+    best_predicted,
     write_csv,
     write_ome_tiff,
     write_parquet,
@@ -213,14 +212,12 @@ def _genes(prediction: PredictionFile, to: str, options: ExportOptions) -> tuple
             "predicted best.",
             hint="Name the ones you want with --genes.",
         )
-    score = prediction.var["heldout_pcc"].to_numpy(dtype=np.float64)
-    best = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:most]
     log.info(
         "The %d of %s genes that were predicted best on held-out data; --genes chooses others.",
         most,
         f"{len(prediction.genes):,}",
     )
-    return tuple(prediction.genes[place] for place in best)
+    return best_predicted(prediction, prediction.genes, most)
 
 
 def _target(prediction: Path, to: str, out: Path | None) -> Path:

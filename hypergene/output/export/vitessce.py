@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hypergene.output.atomic import atomic_path
-from hypergene.output.export.chosen import Chosen
+from hypergene.output.export.chosen import Chosen, best_predicted
 from hypergene.output.store import ZARR_FORMAT, Store, open_store
 
 CONFIG_VERSION = "1.0.17"
@@ -182,15 +182,14 @@ def _config(chosen: Chosen) -> dict[str, Any]:
 
 
 def _coordination(chosen: Chosen) -> dict[str, Any]:
-    """Return what the views share: one layer of spots over one image, coloured by one gene."""
-    genes = list(chosen.genes[:1])
+    """Return what the views share: spots over one image, coloured by the best predicted gene."""
     single = {
         "dataset": "A",
         "obsType": "spot",
         "featureType": FEATURE,
         "featureValueType": "predicted expression",
         "obsColorEncoding": "geneSelection",
-        "featureSelection": genes,
+        "featureSelection": list(best_predicted(chosen.prediction, chosen.genes, 1)),
         "featureValueColormap": "viridis",
         "featureValueColormapRange": [0, 1],
     }
@@ -264,7 +263,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-html, body, #view {{ margin: 0; height: 100%; }}
+:root {{ color-scheme: light dark; }}
+html, body, #view {{ margin: 0; height: 100%; background: Canvas; color: CanvasText; }}
 p {{ font: 1rem sans-serif; margin: 2rem; }}
 </style>
 <script type="importmap">{modules}</script>

@@ -70,6 +70,12 @@ def test_spots_and_picture_are_in_micrometres(choose, tmp_path):
     assert config_of(tmp_path / "v")["coordinationSpace"]["spatialSpotRadius"]["spots"] == 55 / 2
 
 
+def test_the_gene_that_is_predicted_best_is_shown_first(choose, tmp_path):
+    write_vitessce(choose(), tmp_path / "v")
+    shown = config_of(tmp_path / "v")["coordinationSpace"]["featureSelection"]["shared"]
+    assert shown == [ODD_GENES[-1]]  # heldout_pcc rises along the genes
+
+
 def test_it_says_predicted_and_the_unit(choose, tmp_path):
     write_vitessce(choose(), tmp_path / "v")
     config = config_of(tmp_path / "v")
