@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from hypergene.cli.options import option
 if TYPE_CHECKING:
     from hypergene.pipeline.doctor import Finding
 
+_WIDTH, _INDENT = 100, 16
 _COLOURS = {"pass": "32", "warn": "33", "fail": "31"}
 
 
@@ -60,6 +62,20 @@ def _tell(finding: Finding) -> None:
     word = finding.level.upper()
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         word = f"\033[{_COLOURS[finding.level]}m{word}\033[0m"
-    typer.echo(f"{word}  {finding.group:<8}  {finding.message}")
+    told = f"{finding.group:<8}  {finding.message}"
+    lines = _folded(told, len("PASS  "), " " * _INDENT)
+    typer.echo(f"{word}  {lines}")
     if finding.fix:
-        typer.echo(f"{'':16}-> {finding.fix}")
+        typer.echo(" " * _INDENT + _folded(f"-> {finding.fix}", _INDENT, " " * (_INDENT + 3)))
+
+
+def _folded(text: str, stands_at: int, indent: str) -> str:
+    """Break a line at spaces; a path stays whole, however long, to be copied."""
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=" " * stands_at,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).lstrip()

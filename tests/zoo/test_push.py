@@ -238,7 +238,7 @@ def test_a_repository_that_is_no_model_is_not_pulled(
 ):
     hub.repositories["lab/other"] = {"config.json": b"{}", "model.safetensors": b"x"}
     hub.use(monkeypatch, tmp_path)
-    with pytest.raises(ModelError, match="lab/other"):
+    with pytest.raises(ModelError, match="is not a model configuration"):
         pull_model("hf-hub:lab/other", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from hypergene.zoo.folder import CARD
 
 MOST_RELIABLE: Final = 12
 """Genes that are named in the short form."""
+_WIDTH = 100
 _SECTIONS = ("Intended use", "Data", "Limits")
 
 
@@ -75,13 +77,15 @@ class ModelFacts:
             "licence": facts["licence"] + _of_encoder(facts["encoder"]),
             "sha256": facts["sha256"],
         }
-        width = max(map(len, rows))
+        indent = 2 + max(map(len, rows))
         parts = [
             f"{facts['name']}, revision {facts['revision']}",
-            "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items()),
+            "\n".join(_folded(f"{key:<{indent}}{value}", indent) for key, value in rows.items()),
             "What it gives is predicted, not measured: natural log1p of counts per 10,000.",
         ]
-        parts += [f"{title}: {text}" for title, text in card_sections(self.card, _SECTIONS).items()]
+        for title, text in card_sections(self.card, _SECTIONS).items():
+            # Lines of a table or a list stay as they are.
+            parts.append("\n".join(map(_folded, f"{title}: {text}".splitlines())))
         return "\n\n".join(parts)
 
 
@@ -165,6 +169,17 @@ def card_sections(card: str, titles: tuple[str, ...]) -> dict[str, str]:
         if section is not None and section[1].strip():
             found[title] = section[1].strip()
     return found
+
+
+def _folded(text: str, indent: int = 0) -> str:
+    """Break a line at spaces; a path stays whole, however long, to be copied."""
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _read_card(folder: Path) -> str:
