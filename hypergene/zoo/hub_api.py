@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 from hypergene.errors import ModelError
@@ -92,7 +93,7 @@ def ask_hub(
     ModelError
         The hub refuses, or its answer is no JSON.
     """
-    from huggingface_hub import constants, get_session, get_token
+    from huggingface_hub import constants, get_token
 
     hub = constants.ENDPOINT
     if constants.HF_HUB_OFFLINE:
@@ -102,7 +103,9 @@ def ask_hub(
     token = get_token() if with_token else None
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = get_session().get(
+        # By name, for old clients have it nowhere else and call it no public one there.
+        session = import_module("huggingface_hub.utils").get_session()
+        answer = session.get(
             f"{hub}{path}", params=list(parameters), headers=headers, timeout=timeout_s
         )
         status = int(answer.status_code)

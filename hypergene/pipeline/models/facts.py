@@ -224,10 +224,22 @@ def _held_out(held_out: dict[str, Any]) -> str:
         return "nothing: how good it is, is not known"
     whole = "whole patients" if level == "patient" else "sections of patients in training"
     named = f" ({', '.join(held_out['samples'])})" if held_out["samples"] else ""
-    return (
-        f"{whole}{named}; median Pearson of {held_out['genes_measured']:,} genes {median:.3f}"
-        + (" (optimistic for new patients)" if level != "patient" else "")
-    )
+    told = f"{whole}{named}; median Pearson of {held_out['genes_measured']:,} genes {median:.3f}"
+    if level != "patient":
+        told += " (optimistic for new patients)"
+    return told + _interval(held_out)
+
+
+def _interval(held_out: dict[str, Any]) -> str:
+    """Say what the intervals, and so the classes, rest on."""
+    units = held_out["units"]
+    drawn = {
+        "patient": f"{units} patients",
+        "spot-block": f"{units} blocks of 1 mm of spots, which says nothing of the next patient",
+        "none": "nothing: there were too few spots",
+    }
+    interval = held_out["interval"]
+    return "" if interval is None else f"; intervals are over {drawn[interval]}"
 
 
 def _of_encoder(encoder: dict[str, Any]) -> str:
