@@ -53,7 +53,11 @@ def evaluate(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.evaluate("test.csv", "scores", model="m", train="train.csv")  # doctest: +SKIP
+    >>> report = hypergene.evaluate(
+    ...     "sections.csv", "scores", model="run/model", train="A1,A2", replicates=100
+    ... )
+    >>> report.name
+    'report.html'
     """
     options = with_overrides(options or EvaluateOptions(), overrides)
     out = Path(out)

@@ -152,7 +152,8 @@ def finetune(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.finetune("sections.csv", "my-model", test=("P3",), seed=1)  # doctest: +SKIP
+    >>> model = hypergene.finetune("sections.csv", "run", recipe="small.toml", test=("B1", "B2"))
+    >>> adata = hypergene.predict("slide.svs", model=model)
     """
     options = with_overrides(options or FinetuneOptions(), overrides)
     out = Path(out)

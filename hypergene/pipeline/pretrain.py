@@ -141,7 +141,11 @@ def pretrain(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.pretrain("sections.csv", "start", without=("P3",), minutes=20)  # doctest: +SKIP
+    >>> weights = hypergene.pretrain(
+    ...     "sections.csv", "start", recipe="small.toml", without=("B1", "B2"), epochs=1
+    ... )
+    >>> weights.name
+    'encoder.safetensors'
     """
     options = with_overrides(options or PretrainOptions(), overrides)
     out, budget, device = Path(out), options.budget, pick_device(options.device)
