@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hypergene.pipeline.cohort import predict_cohort
     from hypergene.pipeline.evaluate import evaluate
     from hypergene.pipeline.finetune import finetune
+    from hypergene.pipeline.plot import plot
     from hypergene.pipeline.predict import predict, predict_to_file
     from hypergene.pipeline.pretrain import pretrain
     from hypergene.pipeline.tile import tile
@@ -32,6 +33,7 @@ __all__ = [
     "finetune",
     "load_model",
     "open_slide",
+    "plot",
     "predict",
     "predict_cohort",
     "predict_to_file",
@@ -44,6 +46,7 @@ _HOME = {
     "finetune": "hypergene.pipeline.finetune",
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",
+    "plot": "hypergene.pipeline.plot",
     "predict": "hypergene.pipeline.predict",
     "predict_cohort": "hypergene.pipeline.cohort",
     "predict_to_file": "hypergene.pipeline.predict",

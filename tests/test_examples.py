@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 import hypergene
 
-API = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 @pytest.fixture
@@ -56,3 +57,22 @@ def test_the_examples_of_a_docstring_run(name: str, desk: Path) -> None:
     result = runner.run(example, out=said.append)
     assert result.failed == 0, "".join(said)
     assert result.attempted > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["api.md", "plot.md"])
+def test_the_examples_of_a_page_run(name: str, desk: Path) -> None:
+    for package in ("wsidata", "spatialdata"):
+        pytest.importorskip(package)
+    hypergene.predict_to_file("slide.svs", model="run/model")  # what the page on figures draws
+    examples = re.findall(r"^```python\n(.+?)^```", (DOCS / name).read_text(), re.S | re.M)
+    assert examples
+    for example in examples:
+        exec(example, {})
+
+
+def test_every_public_function_is_on_the_page_about_python() -> None:
+    named = re.findall(r"^::: hypergene\.(\w+)$", (DOCS / "api.md").read_text(), re.M)
+    assert set(named) <= set(hypergene.__all__)
+    ours = {name for name, home in hypergene._HOME.items() if "pipeline" in home}
+    assert ours <= set(named)

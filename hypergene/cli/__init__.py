@@ -19,6 +19,7 @@ from hypergene.cli.data import data_app
 from hypergene.cli.demo import demo
 from hypergene.cli.evaluate import evaluate
 from hypergene.cli.finetune import finetune
+from hypergene.cli.plot import plot
 from hypergene.cli.predict import predict
 from hypergene.cli.pretrain import pretrain
 from hypergene.cli.tile import tile
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (predict, tile, finetune, pretrain, evaluate, demo):
+for command in (predict, tile, finetune, pretrain, evaluate, plot, demo):
     app.command()(command)
 app.add_typer(data_app)
 

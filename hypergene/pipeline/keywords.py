@@ -122,3 +122,13 @@ class EvaluateKeywords(_TrainingKeywords, total=False):
     gene_sets: AnyPath | None
     labels: AnyPath | None
     replicates: int
+
+
+class PlotKeywords(TypedDict, total=False):
+    """Keywords of :func:`hypergene.plot`."""
+
+    genes: Names | None
+    layer: Literal["mean", "std"]
+    color: str | None
+    image: bool
+    title: str | None
