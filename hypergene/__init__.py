@@ -6,7 +6,7 @@ The public functions are imported when they are first asked for, so that ``impor
 Examples
 --------
 >>> import hypergene
->>> adata = hypergene.predict("slide.svs")  # doctest: +SKIP
+>>> adata = hypergene.predict("slide.svs")
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hypergene.pipeline.cohort import predict_cohort
     from hypergene.pipeline.evaluate import evaluate
     from hypergene.pipeline.finetune import finetune
-    from hypergene.pipeline.predict import predict
+    from hypergene.pipeline.plot import plot
+    from hypergene.pipeline.predict import predict, predict_to_file
     from hypergene.pipeline.pretrain import pretrain
     from hypergene.pipeline.tile import tile
     from hypergene.slide import open_slide
@@ -31,7 +33,10 @@ __all__ = [
     "finetune",
     "load_model",
     "open_slide",
+    "plot",
     "predict",
+    "predict_cohort",
+    "predict_to_file",
     "pretrain",
     "tile",
 ]
@@ -41,7 +46,10 @@ _HOME = {
     "finetune": "hypergene.pipeline.finetune",
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",
+    "plot": "hypergene.pipeline.plot",
     "predict": "hypergene.pipeline.predict",
+    "predict_cohort": "hypergene.pipeline.cohort",
+    "predict_to_file": "hypergene.pipeline.predict",
     "pretrain": "hypergene.pipeline.pretrain",
     "tile": "hypergene.pipeline.tile",
 }
