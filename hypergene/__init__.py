@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hypergene.pipeline.cohort import predict_cohort
     from hypergene.pipeline.evaluate import evaluate
+    from hypergene.pipeline.export import export
     from hypergene.pipeline.finetune import finetune
     from hypergene.pipeline.plot import plot
     from hypergene.pipeline.predict import predict, predict_to_file
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "evaluate",
+    "export",
     "finetune",
     "load_model",
     "open_slide",
@@ -43,6 +45,7 @@ __all__ = [
 
 _HOME = {
     "evaluate": "hypergene.pipeline.evaluate",
+    "export": "hypergene.pipeline.export",
     "finetune": "hypergene.pipeline.finetune",
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",

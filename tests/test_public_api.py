@@ -10,7 +10,7 @@ import hypergene
 
 PUBLIC = (
     *("tile", "predict", "predict_to_file", "predict_cohort", "finetune", "pretrain", "evaluate"),
-    *("load_model", "open_slide"),
+    *("load_model", "open_slide", "plot", "export", "write_report"),
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 
