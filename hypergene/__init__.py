@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hypergene.pipeline.finetune import finetune
     from hypergene.pipeline.predict import predict
     from hypergene.pipeline.pretrain import pretrain
+    from hypergene.pipeline.report import write_report
     from hypergene.pipeline.tile import tile
     from hypergene.slide import open_slide
     from hypergene.zoo import load_model
@@ -34,6 +35,7 @@ __all__ = [
     "predict",
     "pretrain",
     "tile",
+    "write_report",
 ]
 
 _HOME = {
@@ -44,6 +46,7 @@ _HOME = {
     "predict": "hypergene.pipeline.predict",
     "pretrain": "hypergene.pipeline.pretrain",
     "tile": "hypergene.pipeline.tile",
+    "write_report": "hypergene.pipeline.report",
 }
 
 

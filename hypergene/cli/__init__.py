@@ -21,6 +21,7 @@ from hypergene.cli.evaluate import evaluate
 from hypergene.cli.finetune import finetune
 from hypergene.cli.predict import predict
 from hypergene.cli.pretrain import pretrain
+from hypergene.cli.report import report
 from hypergene.cli.tile import tile
 from hypergene.errors import HypergeneError
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (predict, tile, finetune, pretrain, evaluate, demo):
+for command in (predict, tile, finetune, pretrain, evaluate, report, demo):
     app.command()(command)
 app.add_typer(data_app)
 
