@@ -26,7 +26,8 @@ from hypergene.report.spot_map import map_scripts, spot_map
 
 _EXPRESSION_LEVELS = 400
 """At least so many values of a gene are told apart on the page: 9 to 12 bits."""
-_SPREAD_LEVELS = 100
+_SPREAD_LEVELS = 50
+"""Likewise of its spread: 6 to 9 bits."""
 _PLACE_DECIMALS = 1
 """Of places in px of level 0."""
 _IMAGE_PX = 2000

@@ -66,7 +66,9 @@ def spot_map(
         min_border=0,
         toolbar_location="above",
         title="predicted, not measured",  # of the first gene in a moment: keeps the room for it
-        lod_threshold=None,
+        lod_threshold=100_000,  # without WebGL: fewer spots while the map is dragged, all after
+        lod_factor=5,
+        lod_timeout=300,
         name="plot",
     )
     plot.add_tools(SaveTool(filename="predicted"))
