@@ -58,6 +58,13 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
         archetypes are no points of the model's space.
     UsageError
         There is no such device.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> model = hypergene.load_model("her2st-small")
+    >>> model.config.layout.name, len(model.config.genes)
+    ('st', 9731)
     """
     from hypergene.model.network import HyperGene
 
