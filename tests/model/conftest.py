@@ -7,42 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from tiny.config import TINY, tiny_config
 
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene, Surroundings
 from hypergene.model.niche import Neighbours
 
-GENES = 12
+GENES = len(TINY["genes"])
 SPOTS, CONTEXT, NEAREST = 7, 20, 5
 
 
 @pytest.fixture
 def make_config() -> Callable[..., ModelConfig]:
     """The configuration of a tiny model, with whole sections replaced."""
-
-    def make(**sections: Any) -> ModelConfig:
-        tiny: dict[str, Any] = {
-            "provenance": {"name": "tiny"},
-            "encoder": {
-                "name": "resnet10t",
-                "arguments": {"channels": [8, 8, 16, 16], "stem_width": 8},
-                "tile_um": [112.0],
-                "tile_px": 32,
-            },
-            "layout": {
-                "name": "st",
-                "lattice": "square",
-                "shape": "circle",
-                "diameter_um": 100.0,
-                "pitch_um": 200.0,
-            },
-            "geometry": {"dim": 6},
-            "head": {"modules": 4},
-            "genes": [f"G{i}" for i in range(GENES)],
-        }
-        return ModelConfig.model_validate(tiny | sections)
-
-    return make
+    return tiny_config
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from torch import nn
 
 from hypergene.features.context import context_spots
 from hypergene.features.encode import encode_spots
-from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.slide import open_slide, whole_slide
 from hypergene.zoo import write_model
+from tiny.config import TINY, tiny_config
 
 TINY_GENES = [
     *("ERBB2", "GRB7", "KRT8", "KRT18", "EPCAM", "MUC1", "CD24", "ESR1", "COL1A1", "COL3A1"),
@@ -23,27 +23,12 @@ TINY_GENES = [
 def write_tiny_model(folder: Path, painted_slide: Path) -> Path:
     """Write the model folder; the slide says what its features usually are."""
     count = len(TINY_GENES)
-    config = ModelConfig.model_validate(
-        {
-            "provenance": {"name": "tiny", "licence": "CC0-1.0", "tissue": "painted"},
-            "encoder": {
-                "name": "resnet10t",
-                "arguments": {"channels": [8, 8, 16, 16], "stem_width": 8},
-                "tile_um": (112.0, 300.0),
-                "tile_px": 32,
-            },
-            "layout": {
-                "name": "st",
-                "lattice": "square",
-                "shape": "circle",
-                "diameter_um": 100.0,
-                "pitch_um": 200.0,
-            },
-            "geometry": {"dim": 8},
-            "head": {"modules": 4},
-            "genes": tuple(TINY_GENES),
-            "gene_ids": tuple(f"ENSG{number:011}" for number in range(count)),
-        }
+    config = tiny_config(
+        provenance={"name": "tiny", "licence": "CC0-1.0", "tissue": "painted"},
+        encoder=TINY["encoder"] | {"tile_um": (112.0, 300.0)},
+        geometry={"dim": 8},
+        genes=tuple(TINY_GENES),
+        gene_ids=tuple(f"ENSG{number:011}" for number in range(count)),
     )
     torch.manual_seed(0)
     model = HyperGene(config).eval()

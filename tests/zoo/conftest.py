@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny.config import tiny_config
 
-from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
 from hypergene.zoo import write_model
 
@@ -16,26 +16,12 @@ from hypergene.zoo import write_model
 @pytest.fixture(scope="session")
 def tiny_model() -> HyperGene:
     """A model whose every tensor holds numbers of its own."""
-    config = ModelConfig.model_validate(
-        {
-            "provenance": {"name": "tiny", "patients": 2, "trained_on": ["A1", "B1"]},
-            "encoder": {
-                "name": "resnet10t",
-                "arguments": {"channels": [8, 8, 16, 16], "stem_width": 8},
-                "tile_px": 32,
-            },
-            "layout": {
-                "name": "st",
-                "lattice": "square",
-                "shape": "circle",
-                "diameter_um": 100.0,
-                "pitch_um": 200.0,
-            },
-            "geometry": {"dim": 4},
-            "head": {"modules": 3},
-            "genes": ["ERBB2", "HLA-DRA", "µ-gene"],
-            "gene_ids": ["ENSG1", "ENSG2", "ENSG3"],
-        }
+    config = tiny_config(
+        provenance={"name": "tiny", "patients": 2, "trained_on": ["A1", "B1"]},
+        geometry={"dim": 4},
+        head={"modules": 3},
+        genes=["ERBB2", "HLA-DRA", "µ-gene"],
+        gene_ids=["ENSG1", "ENSG2", "ENSG3"],
     )
     torch.manual_seed(0)
     model = HyperGene(config)

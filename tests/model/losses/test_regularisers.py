@@ -103,7 +103,8 @@ def test_collapse_is_its_definition(seed: int, spots: int, floor: float) -> None
     rng = np.random.default_rng(seed)
     v, slide = rng.normal(size=(spots, 5)) * rng.uniform(0, 1, 5), rng.integers(0, 3, spots)
     ours = collapse(torch.from_numpy(v), torch.from_numpy(slide), floor)
-    assert ours.item() == pytest.approx(naive_collapse(v, slide, floor), rel=1e-4, abs=1e-4)
+    # The floor under the root hides what is smaller than 1e-3 of a dimension that hardly varies.
+    assert ours.item() == pytest.approx(naive_collapse(v, slide, floor), rel=1e-6, abs=1e-3)
 
 
 def spread_out(dim: int, size: float) -> Tensor:
