@@ -1,11 +1,13 @@
-"""What the site shows that does not lie in docs/: the changelog, the command line, linked files.
+"""What the site shows that does not lie in docs/, and links that lead out of docs/.
 
-On GitHub a link such as ``../hypergene/training/recipes/clip.toml`` leads out of docs/. Here the
-file is taken along as text, so that the site needs no other host.
+The changelog and CONTRIBUTING are taken along as pages, the reference of the command line is written
+by Typer, and any other file that a page links to (a recipe, a module) is taken along as text. So the
+same Markdown reads well on GitHub, and the site needs no other host.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import subprocess
@@ -17,48 +19,59 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_LINK = re.compile(r"\]\((?P<path>(?:\.\./)+[^)#\s]+)")
+DOCS = REPOSITORY / "docs"
+
+#: Page of the site -> where its text lies.
+TAKEN = {
+    "changelog.md": REPOSITORY / "CHANGELOG.md",
+    "contributing.md": REPOSITORY / ".github" / "CONTRIBUTING.md",
+}
+
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|[#/<])(?P<path>[^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the changelog, the reference of the command line and every file linked outside docs/."""
-    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
-    made = {"changelog.md": changelog.replace("](docs/", "]("), "cli.md": _command_line()}
-    for name, text in made.items():
-        files.append(File.generated(config, name, content=text))
+    """Add the pages and files that do not lie in docs/."""
+    for page, text in TAKEN.items():
+        files.append(File.generated(config, page, abs_src_path=str(text)))
+    files.append(File.generated(config, "cli.md", content=_command_line()))
     for page in files.documentation_pages():
         for link in _LINK.finditer(page.content_string):
-            outside = _outside(page.src_uri, link["path"])
-            if outside is not None and outside.is_file():
-                place = _place(outside)
-                if files.get_file_from_path(place) is None:
-                    files.append(File.generated(config, place, abs_src_path=str(outside)))
+            target = _target(page.src_uri, link["path"])
+            place = _place(target)
+            if place and target.is_file() and files.get_file_from_path(place) is None:
+                files.append(File.generated(config, place, abs_src_path=str(target)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links that lead out of docs/ to the copies."""
+    """Point links that lead out of docs/ to what was taken along."""
+    here = page.file.src_uri
 
     def pointed(link: re.Match[str]) -> str:
-        outside = _outside(page.file.src_uri, link["path"])
-        if outside is None or files.get_file_from_path(_place(outside)) is None:
-            return link[0]  # inside docs/, or missing, which the strict build will say
-        return "](" + posixpath.relpath(_place(outside), posixpath.dirname(page.file.src_uri))
+        place = _place(_target(here, link["path"]))
+        if place is None or files.get_file_from_path(place) is None:
+            return link[0]  # a strict build says what is wrong with it
+        return posixpath.relpath(place, posixpath.dirname(here) or ".")
 
     return _LINK.sub(pointed, markdown)
 
 
-def _outside(page: str, link: str) -> Path | None:
-    """Return the file that a link of a page leads to, if that is outside docs/."""
-    target = (REPOSITORY / "docs" / page).parent.joinpath(link).resolve()
-    if target.is_relative_to(REPOSITORY / "docs") or not target.is_relative_to(REPOSITORY):
-        return None
-    return target
+def _target(page: str, link: str) -> Path:
+    """Return the file that a link of a page leads to on GitHub."""
+    return Path(os.path.normpath(TAKEN.get(page, DOCS / page).parent / link))
 
 
-def _place(outside: Path) -> str:
-    """Return where the copy of a file lies: as .txt, so that a browser shows it."""
-    return f"files/{outside.relative_to(REPOSITORY).as_posix()}.txt"
+def _place(target: Path) -> str | None:
+    """Return where the site has a file of the repository; None if the repository has it not."""
+    for page, text in TAKEN.items():
+        if target == text:
+            return page
+    if target.is_relative_to(DOCS):
+        return target.relative_to(DOCS).as_posix()
+    if target.is_relative_to(REPOSITORY):  # as .txt, so that a browser shows it
+        return f"files/{target.relative_to(REPOSITORY).as_posix()}.txt"
+    return None
 
 
 def _command_line() -> str:

@@ -138,9 +138,7 @@ def _write_outs(
 
 def _shares(painting: Painting, spots: Spots) -> dict[str, NDArray[np.float64]]:
     """Return how much of each programme, and of tissue, lies under each spot, 0..1."""
-    rest = np.clip(
-        painting.tissue - painting.tumour - painting.infiltrate - painting.glands, 0, 1
-    )
+    rest = np.clip(painting.tissue - painting.tumour - painting.infiltrate - painting.glands, 0, 1)
     around = uniform_filter(painting.tumour, round(300 / _MPP))
     fields = {
         "tissue": painting.tissue,
