@@ -69,8 +69,8 @@ def _place(target: Path) -> str | None:
             return page
     if target.is_relative_to(DOCS):
         return target.relative_to(DOCS).as_posix()
-    if target.is_relative_to(REPOSITORY):  # as .txt, so that a browser shows it
-        return f"files/{target.relative_to(REPOSITORY).as_posix()}.txt"
+    if target.is_relative_to(REPOSITORY):  # .txt, so that a browser shows it; no hidden folders
+        return f"files/{target.relative_to(REPOSITORY).as_posix().lstrip('.')}.txt"
     return None
 
 
