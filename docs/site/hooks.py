@@ -1,8 +1,8 @@
 """What the site shows that does not lie in docs/, and links that lead out of docs/.
 
-The changelog and CONTRIBUTING are taken along as pages, the reference of the command line is written
-by Typer, and any other file that a page links to (a recipe, a module) is taken along as text. So the
-same Markdown reads well on GitHub, and the site needs no other host.
+The changelog and CONTRIBUTING are taken along as pages, the reference of the command line is
+written by Typer, and any other file that a page links to (a recipe, a module) is taken along as
+text. So the same Markdown reads well on GitHub, and the site needs no other host.
 """
 
 from __future__ import annotations
