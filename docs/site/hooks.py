@@ -67,7 +67,7 @@ def _place(target: Path) -> str | None:
     for page, text in TAKEN.items():
         if target == text:
             return page
-    if target.is_relative_to(DOCS):
+    if target.is_relative_to(DOCS) and target.suffix != ".py":
         return target.relative_to(DOCS).as_posix()
     if target.is_relative_to(REPOSITORY):  # .txt, so that a browser shows it; no hidden folders
         return f"files/{target.relative_to(REPOSITORY).as_posix().lstrip('.')}.txt"
