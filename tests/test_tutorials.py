@@ -47,18 +47,18 @@ def test_every_tutorial_is_run() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the blocks are for bash")
-@pytest.mark.parametrize("page", sorted(LEFT))
+@pytest.mark.parametrize("tutorial", sorted(LEFT))
 def test_a_tutorial_runs_word_for_word(
-    page: str, tmp_path: Path, environment: dict[str, str]
+    tutorial: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     pytest.importorskip("squidpy")
     folder = tmp_path / "reader"
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, RUNNER, TUTORIALS / page, folder],
+        [sys.executable, RUNNER, TUTORIALS / tutorial, folder],
         env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert done.stderr.count("): ") >= 4, "blocks that ran"
-    assert [name for name in LEFT[page] if not (folder / name).is_file()
+    assert [name for name in LEFT[tutorial] if not (folder / name).is_file()
             and not (folder / name).is_dir()] == []  # fmt: skip
