@@ -8,7 +8,10 @@ import pytest
 
 import hypergene
 
-PUBLIC = ("tile", "predict", "finetune", "pretrain", "evaluate", "load_model", "open_slide")
+PUBLIC = (
+    *("tile", "predict", "predict_to_file", "predict_cohort", "finetune", "pretrain", "evaluate"),
+    *("load_model", "open_slide", "plot", "export", "write_report"),
+)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
