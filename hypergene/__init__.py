@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hypergene.pipeline.cohort import predict_cohort
     from hypergene.pipeline.evaluate import evaluate
+    from hypergene.pipeline.export import export
     from hypergene.pipeline.finetune import finetune
     from hypergene.pipeline.plot import plot
     from hypergene.pipeline.predict import predict, predict_to_file
     from hypergene.pipeline.pretrain import pretrain
+    from hypergene.pipeline.report import write_report
     from hypergene.pipeline.tile import tile
     from hypergene.slide import open_slide
     from hypergene.zoo import load_model
@@ -30,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "evaluate",
+    "export",
     "finetune",
     "load_model",
     "open_slide",
@@ -39,10 +42,12 @@ __all__ = [
     "predict_to_file",
     "pretrain",
     "tile",
+    "write_report",
 ]
 
 _HOME = {
     "evaluate": "hypergene.pipeline.evaluate",
+    "export": "hypergene.pipeline.export",
     "finetune": "hypergene.pipeline.finetune",
     "load_model": "hypergene.zoo",
     "open_slide": "hypergene.slide",
@@ -52,6 +57,7 @@ _HOME = {
     "predict_to_file": "hypergene.pipeline.predict",
     "pretrain": "hypergene.pipeline.pretrain",
     "tile": "hypergene.pipeline.tile",
+    "write_report": "hypergene.pipeline.report",
 }
 
 

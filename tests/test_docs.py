@@ -162,3 +162,18 @@ def test_the_rooms_named_in_the_data_flow_exist() -> None:
     assert len(names) > 20
     for name in names:
         assert pkgutil.resolve_name(f"hypergene.{name}")
+
+
+def test_every_check_of_the_doctor_is_in_its_page() -> None:
+    from hypergene.pipeline.doctor import examine
+
+    text = (DOCS / "doctor.md").read_text()
+    found = examine(offline=True)
+    assert len(found) > 15
+    assert [each.group for each in found if f"`{each.group}`" not in text] == []
+    assert [each.code for each in found if f"`{each.code}`" not in text] == []
+
+
+def test_the_example_about_models_runs() -> None:
+    (example,) = re.findall(r"```python\n(.+?)```", (DOCS / "models.md").read_text(), re.S)
+    exec(example, {})
