@@ -13,6 +13,7 @@ from hypergene.cli import app
 from hypergene.pipeline import keywords
 from hypergene.pipeline.cohort import CohortOptions
 from hypergene.pipeline.evaluation.options import EvaluateOptions
+from hypergene.pipeline.export import ExportOptions
 from hypergene.pipeline.finetune import FinetuneOptions
 from hypergene.pipeline.plot import PlotOptions
 from hypergene.pipeline.predict import PredictOptions
@@ -26,6 +27,7 @@ OPTIONS: Mapping[type, type] = {
     keywords.PretrainKeywords: PretrainOptions,
     keywords.EvaluateKeywords: EvaluateOptions,
     keywords.PlotKeywords: PlotOptions,
+    keywords.ExportKeywords: ExportOptions,
 }
 
 
@@ -55,7 +57,7 @@ RENAMED = {
 # they are, so one sample's files need no options.
 OF_THE_TERMINAL = {"json", "config", "debug", "help"}
 PARAMETERS = {"slides", "samples", "out", "slide", "data", "data_format", "patient", "truth"}
-PARAMETERS |= {"prediction", "what"}
+PARAMETERS |= {"prediction", "what", "to"}
 # A figure in Python is saved by matplotlib's savefig.
 OF_THE_FILE = {"plot": {"dpi", "overwrite"}}
 COMMANDS: Mapping[str, tuple[type, ...]] = {
@@ -65,15 +67,16 @@ COMMANDS: Mapping[str, tuple[type, ...]] = {
     "pretrain": (PretrainOptions,),
     "evaluate": (EvaluateOptions,),
     "plot": (PlotOptions,),
+    "export": (ExportOptions,),
 }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_the_command_line_is_one_in_python(name: str) -> None:
-    left_out = OF_THE_TERMINAL | PARAMETERS | OF_THE_FILE.get(name, set())
     group: Any = get_command(app)
     parameters = {p.name: p for p in group.commands[name].params}
     fields = {f.name: f for options in COMMANDS[name] for f in dataclasses.fields(options)}
+    left_out = (OF_THE_TERMINAL | PARAMETERS | OF_THE_FILE.get(name, set())) - set(fields)
     ours = {RENAMED.get(str(key), str(key)): p for key, p in parameters.items()}
     ours = {k: p for k, p in ours.items() if k not in left_out}
     assert set(ours) == set(fields)
