@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hypergene.pipeline.plot import plot
     from hypergene.pipeline.predict import predict, predict_to_file
     from hypergene.pipeline.pretrain import pretrain
+    from hypergene.pipeline.report import write_report
     from hypergene.pipeline.tile import tile
     from hypergene.slide import open_slide
     from hypergene.zoo import load_model
@@ -41,6 +42,7 @@ __all__ = [
     "predict_to_file",
     "pretrain",
     "tile",
+    "write_report",
 ]
 
 _HOME = {
@@ -55,6 +57,7 @@ _HOME = {
     "predict_to_file": "hypergene.pipeline.predict",
     "pretrain": "hypergene.pipeline.pretrain",
     "tile": "hypergene.pipeline.tile",
+    "write_report": "hypergene.pipeline.report",
 }
 
 

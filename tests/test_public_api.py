@@ -25,6 +25,7 @@ def python(code: str) -> str:
 @pytest.mark.parametrize("module", ["hypergene", "hypergene.cli", "hypergene.errors"])
 def test_importing_costs_neither_torch_nor_anndata(module: str) -> None:
     heavy = "torch timm geoopt anndata zarr numpy pandas scipy matplotlib openslide pydantic rich"
+    heavy += " bokeh"
     loaded = python(
         f"import sys, {module}; print(*(m for m in {heavy!r}.split() if m in sys.modules))"
     )

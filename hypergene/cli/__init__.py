@@ -25,6 +25,7 @@ from hypergene.cli.models import models_app
 from hypergene.cli.plot import plot
 from hypergene.cli.predict import predict
 from hypergene.cli.pretrain import pretrain
+from hypergene.cli.report import report
 from hypergene.cli.tile import tile
 from hypergene.errors import HypergeneError
 
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (predict, tile, finetune, pretrain, evaluate, plot, export, demo, doctor):
+for command in (predict, tile, finetune, pretrain, evaluate, report, plot, export, demo, doctor):
     app.command()(command)
 app.add_typer(data_app)
 app.add_typer(models_app)

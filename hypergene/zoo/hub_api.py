@@ -23,6 +23,8 @@ MOST: Final = 500
 TOKEN_HINT: Final = (
     "Set HF_TOKEN to a token of https://huggingface.co/settings/tokens, or run hf auth login."
 )
+_WHICH_HUB = "Check HF_ENDPOINT and the proxy."
+_REFUSALS = (401, 403, 429)
 
 
 class HubOutOfReachError(ModelError):
@@ -111,9 +113,7 @@ def ask_hub(
         status = int(answer.status_code)
         held = answer.json() if status == 200 else None
     except ValueError as error:
-        raise ModelError(
-            f"{hub} answers, but not as the hub does.", hint="Check HF_ENDPOINT and the proxy."
-        ) from error
+        raise ModelError(f"{hub} answers, but not as the hub does.", hint=_WHICH_HUB) from error
     except Exception as error:  # whatever the network raises below the hub's client
         raise HubOutOfReachError(
             f"The hub cannot be reached at {hub} ({type(error).__name__}).",
@@ -121,8 +121,12 @@ def ask_hub(
         ) from error
     if status == 401 and token:
         raise TokenError("The hub does not know the access token.", hint=TOKEN_HINT)
-    if status != 200:
+    if status in _REFUSALS or status >= 500:
         raise ModelError(f"The hub refuses with status {status}.", hint="Try again later.")
+    if status != 200:
+        raise ModelError(
+            f"{hub} answers, but not as the hub does (status {status}).", hint=_WHICH_HUB
+        )
     return held
 
 
@@ -162,9 +166,7 @@ def hub_models(*, timeout_s: float = TIMEOUT_S) -> list[HubModel]:
     question = [("filter", TAG), ("limit", str(MOST)), *(("expand", name) for name in wanted)]
     answer = ask_hub("/api/models", question, timeout_s=timeout_s)
     if not isinstance(answer, list):
-        raise ModelError(
-            "The hub's list of models is no list.", hint="Check HF_ENDPOINT and the proxy."
-        )
+        raise ModelError("The hub's list of models is no list.", hint=_WHICH_HUB)
     found = [_read(row) for row in answer if isinstance(row, dict) and "id" in row]
     return sorted(found, key=lambda model: model.repository)
 

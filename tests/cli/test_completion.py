@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,28 @@ def test_every_layout_is_offered_and_every_one_offered_is_one() -> None:
 def test_every_model_and_preset_is_offered() -> None:
     assert completion.models("") == list(bundled_models())
     assert tuple(completion.presets("")) == presets()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_itself_completes(run_cli: object, tmp_path: Path) -> None:
+    done = run_cli(env={"_HYPERGENE_COMPLETE": "source_bash"})  # type: ignore[operator]
+    (tmp_path / "script").write_text(done.stdout)
+    program = tmp_path / "hypergene"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hypergene "$@"\n')
+    program.chmod(0o755)
+    typed = f"""
+source "{tmp_path / "script"}"
+COMP_WORDS=(hypergene predict --layout visium-1) COMP_CWORD=3
+_hypergene_completion hypergene
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    root = Path(__file__).resolve().parents[2]
+    completed = subprocess.run(
+        ["bash", "--norc", "-c", typed],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+             "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    assert completed.stdout == "visium-11\n"

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,26 +23,36 @@ _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs
 
 def check_disk() -> Iterator[Finding]:
     """Look at the working folder, the folder for temporary files and the hub's cache."""
-    from huggingface_hub import constants
-
-    here, scratch = Path.cwd(), Path(tempfile.gettempdir())
-    cache = Path(constants.HF_HUB_CACHE)
+    here = Path.cwd()
     yield place(
         *("working_folder", "The working folder", here),
         fix="Results go beside the slide: give another folder with -o.",
         unwritable="warn",
     )
+    yield _temporary()
+    yield locks(here)
+
+    from huggingface_hub import constants
+
     yield place(
-        *("temporary_folder", "The folder for temporary files", scratch),
-        fix="Name another one in TMPDIR.",
-        unwritable="fail",
-    )
-    yield place(
-        *("cache", "The Hugging Face cache", cache),
+        *("cache", "The Hugging Face cache", Path(constants.HF_HUB_CACHE)),
         fix="Name another one in HF_HOME.",
         unwritable="warn",
     )
-    yield locks(here)
+
+
+def _temporary() -> Finding:
+    """Look at the folder for temporary files; Python takes another one where it cannot be used."""
+    folder, named = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    found = place(
+        *("temporary_folder", "The folder for temporary files", Path(folder)),
+        fix="Name another one in TMPDIR.",
+        unwritable="fail",
+    )
+    if found.level == "pass" and named and Path(named) != Path(folder):
+        told = f"TMPDIR is {named}, which cannot be used; {folder} is used instead."
+        return replace(found, level="warn", message=told, fix="Make that folder, or unset TMPDIR.")
+    return found
 
 
 def place(code: str, name: str, folder: Path, *, fix: str, unwritable: Level) -> Finding:

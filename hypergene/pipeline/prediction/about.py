@@ -53,7 +53,7 @@ def describe(
     card, warnings = slide_card(slide, placed.mask, obs, model)
     log.info("%s: %s", slide.path.name, sentence(card))
     about = model.config.provenance
-    encoder = model.config.encoder
+    encoder, held_out = model.config.encoder, model.config.held_out
     made = {
         **provenance(
             slide=slide.path,
@@ -66,7 +66,10 @@ def describe(
         "wait_share": wait_share(watch.seconds),
         "batch_size": encoded.batch_size,
         "model": {
-            **about.model_dump(mode="json", include={"name", "revision", "licence", "tissue"}),
+            **about.model_dump(
+                mode="json", include={"name", "revision", "licence", "tissue", "validation"}
+            ),
+            "interval": "none" if held_out is None else held_out.interval,
             "sha256": plan.sha256,
         },
         "tile_um": np.array(encoder.tile_um),

@@ -54,8 +54,20 @@ def test_all_three_folders_are_looked_at_and_nothing_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     codes = [finding.code for finding in check_disk()]
-    assert codes == ["working_folder", "temporary_folder", "cache", "locks"]
+    assert codes == ["working_folder", "temporary_folder", "locks", "cache"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("exists", "level"), [(True, "pass"), (False, "warn")])
+def test_a_temporary_folder_that_is_not_the_one_named_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool, level: str
+) -> None:
+    monkeypatch.setattr(disk.tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path if exists else tmp_path / "missing"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50e9))
+    (found,) = [each for each in check_disk() if each.code == "temporary_folder"]
+    assert found.level == level
+    assert str(tmp_path) in found.message
 
 
 def test_locks_hold_on_a_common_disk(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_silent_hub_is_given_up_on_soon(
     assert found.facts["reached"] is False
 
 
-@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize("status", [403, 404, 503])
 def test_a_hub_that_refuses_is_a_warning(
     hub: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
