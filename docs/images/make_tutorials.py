@@ -35,12 +35,12 @@ PICTURES = {
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Write what a browser shows of a page, light and 1,100 px wide."""
+    """Write what a browser shows of a page, light and 1,400 px wide."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"))
-        view = browser.new_page(viewport={"width": 1100, "height": 800}, color_scheme="light")
+        view = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme="light")
         view.goto(page.as_uri())
         view.wait_for_timeout(2000)  # until the map is drawn
         view.screenshot(path=picture)
