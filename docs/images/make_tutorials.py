@@ -3,10 +3,12 @@
     python docs/images/make_tutorials.py docs/images
 
 The slides are OpenSlide's CMU-1-Small-Region.svs (CC0), which the demo fetches, and painted ones.
+Pages are photographed by Playwright, in the browser that CHROMIUM names or in its own.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ WIDEST_PX = 1100
 PICTURES = {
     "predict": (
         ("demo/CMU-1-Small-Region.genes.png", "tutorial-demo.png"),
+        ("report.html", "tutorial-report.png"),
         ("genes.png", "tutorial-squidpy.png"),
     ),
     "finetune": (
@@ -29,6 +32,19 @@ PICTURES = {
     ),
     "evaluate": (("methods.png", "tutorial-methods.png"),),
 }
+
+
+def photograph(page: Path, picture: Path) -> None:
+    """Write what a browser shows of a page, light and 1,400 px wide."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"))
+        view = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme="light")
+        view.goto(page.as_uri())
+        view.wait_for_timeout(2000)  # until the map is drawn
+        view.screenshot(path=picture)
+        browser.close()
 
 
 def shrink(picture: Path, to: Path) -> None:
@@ -48,7 +64,10 @@ def main(folder: Path) -> None:
             runner = DOCS / "site" / "run_tutorial.py"
             subprocess.run([sys.executable, runner, page, reader], check=True)
             for left, name in pictures:
-                shrink(Path(reader) / left, folder / name)
+                made = Path(reader) / left
+                if made.suffix == ".html":
+                    photograph(made, made.with_suffix(".png"))
+                shrink(made.with_suffix(".png"), folder / name)
 
 
 if __name__ == "__main__":

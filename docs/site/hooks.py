@@ -57,6 +57,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _LINK.sub(pointed, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave away the roles of Sphinx that docstrings name things by."""
+    return re.sub(r":(?:func|class|meth|mod|attr):<code>~?", "<code>", html)
+
+
 def _target(page: str, link: str) -> Path:
     """Return the file that a link of a page leads to on GitHub."""
     return Path(os.path.normpath(TAKEN.get(page, DOCS / page).parent / link))
