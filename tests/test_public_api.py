@@ -9,14 +9,8 @@ import pytest
 import hypergene
 
 PUBLIC = (
-    "tile",
-    "predict",
-    "finetune",
-    "pretrain",
-    "evaluate",
-    "export",
-    "load_model",
-    "open_slide",
+    *("tile", "predict", "predict_to_file", "predict_cohort", "finetune", "pretrain", "evaluate"),
+    *("load_model", "open_slide", "plot", "export", "write_report"),
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -31,6 +25,7 @@ def python(code: str) -> str:
 @pytest.mark.parametrize("module", ["hypergene", "hypergene.cli", "hypergene.errors"])
 def test_importing_costs_neither_torch_nor_anndata(module: str) -> None:
     heavy = "torch timm geoopt anndata zarr numpy pandas scipy matplotlib openslide pydantic rich"
+    heavy += " bokeh"
     loaded = python(
         f"import sys, {module}; print(*(m for m in {heavy!r}.split() if m in sys.modules))"
     )

@@ -335,8 +335,8 @@ class Slide:
         return result
 
 
-def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
-    """Open a slide and settle its resolution.
+def open_slide(path: str | PathLike[str], *, mpp: float | Mpp | None = None) -> Slide:
+    """Open a slide file and settle its resolution.
 
     OpenSlide reads the formats it knows the vendor of; other TIFF and OME-TIFF are decoded tile by
     tile with tifffile; PNG and JPEG are decoded once, whole. The content decides, not the name.
@@ -346,7 +346,7 @@ def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
     path
         The file.
     mpp
-        Microns per px of level 0; wins over what the file says.
+        Microns per px of level 0, of a user or with who says so; wins over what the file says.
 
     Returns
     -------
@@ -362,7 +362,7 @@ def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
     """
     path = Path(path)
     head = _head(path)
-    given = None if mpp is None else given_mpp(mpp)
+    given = mpp if mpp is None or isinstance(mpp, Mpp) else given_mpp(mpp)
     reader = _reader_for(path, head)
     try:
         chosen, warnings = choose(reader.resolutions, given, path)

@@ -1,0 +1,187 @@
+"""From predictions on disk to pages, and what is said when that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny.reported import tiny_prediction
+
+import hypergene
+from hypergene.errors import DataError, HypergeneError, OutputError, UsageError
+from hypergene.output import open_prediction
+from hypergene.output.anndata_file import write_anndata
+from hypergene.pipeline import report as job
+from hypergene.pipeline.predict import PredictOptions, predict_to_file
+from hypergene.pipeline.report import ReportOptions, report_one, report_several, write_report
+from hypergene.pipeline.tile import tile
+
+
+@pytest.fixture(scope="module")
+def prediction(
+    painted_slide: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("predicted")
+    done = predict_to_file(painted_slide, folder, PredictOptions(model=str(tiny_model), qc=True))
+    assert done.output is not None
+    return done.output
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    path = tmp_path / "made.zarr"
+    write_anndata(tiny_prediction(), path)
+    return path
+
+
+def test_what_predict_wrote_becomes_a_page(prediction: Path, tmp_path: Path) -> None:
+    page = write_report(prediction, tmp_path / "r.html")
+    assert page == tmp_path / "r.html"
+    text = page.read_text(encoding="utf-8")
+    file = open_prediction(prediction)
+    assert f"20 of {len(file.genes)} genes, those predicted best on held-out data" in text
+    best = file.var["heldout_pcc"].idxmax()
+    assert text.index(f">{best}</button>") < text.index(">ERBB2</button>")
+    assert "focus" in text
+    assert "Nothing was held out when this model was trained." in text
+
+
+def test_a_page_stands_beside_its_prediction_unless_told_otherwise(
+    made: Path, tmp_path: Path
+) -> None:
+    assert hypergene.write_report(made) == made.with_suffix(".html")
+    folder = tmp_path / "there"
+    folder.mkdir()
+    assert write_report(str(made), folder) == folder / "made.html"
+
+
+def test_genes_are_those_asked_for_in_that_order(made: Path, tmp_path: Path) -> None:
+    text = write_report(made, tmp_path / "a.html", genes=["COL1A1", "KRT8"]).read_text("utf-8")
+    assert "2 of 6 genes, as asked for" in text
+    assert text.index(">COL1A1</button>") < text.index(">KRT8</button>")
+    text = write_report(made, tmp_path / "b.html", max_genes=2).read_text("utf-8")
+    assert ">ERBB2</button>" in text and ">KRT8</button>" in text
+    assert ">COL1A1</button>" not in text
+
+
+def test_without_held_out_data_the_most_varying_genes_are_shown(tmp_path: Path) -> None:
+    adata = tiny_prediction()
+    adata.var = adata.var[["gene_ids"]]
+    write_anndata(adata, tmp_path / "p.zarr")
+    text = write_report(tmp_path / "p.zarr", max_genes=1).read_text("utf-8")
+    assert "1 of 6 genes, those whose prediction varies most" in text
+    widest = adata.var_names[int(np.argmax(np.var(np.asarray(adata.X), axis=0)))]
+    assert f">{widest}</button>" in text
+
+
+def test_an_h5ad_has_a_page_too(tmp_path: Path) -> None:
+    write_anndata(tiny_prediction(), tmp_path / "p.h5ad", format="h5ad")
+    assert write_report(tmp_path / "p.h5ad").name == "p.html"
+
+
+def test_several_have_an_index_and_one_that_fails_stops_no_other(
+    made: Path, prediction: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.zarr"
+    index, outcomes = report_several([made, missing, prediction], tmp_path / "pages")
+    assert index == tmp_path / "pages" / "index.html"
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    names = {path.name for path in index.parent.iterdir()}
+    assert names == {"index.html", "made.html", f"{prediction.stem}.html"}
+    text = index.read_text(encoding="utf-8")
+    assert 'href="made.html"' in text
+    assert "missing: There is no file" in text
+
+
+def test_several_stand_in_a_folder_beside_them(made: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.zarr"
+    write_anndata(tiny_prediction(seed=1), other)
+    assert write_report([made, other]) == tmp_path / "report" / "index.html"
+
+
+def test_nothing_is_replaced_without_being_told(made: Path, tmp_path: Path) -> None:
+    page = write_report(made)
+    before = page.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        write_report(made)
+    assert page.read_bytes() == before
+    assert write_report(made, overwrite=True, max_genes=1) == page
+    assert page.read_bytes() != before
+    folder = tmp_path / "pages"
+    report_several([made, made.with_name("x.zarr")], folder)
+    with pytest.raises(OutputError, match=r"index\.html exists already"):
+        report_several([made, made.with_name("x.zarr")], folder)
+
+
+def test_nothing_half_written_is_left(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise DataError("Half way.")
+
+    monkeypatch.setattr(job, "prediction_page", fail)
+    with pytest.raises(DataError, match="Half way"):
+        write_report(made, tmp_path / "new" / "r.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "said"),
+    [
+        ("r.txt", {}, "no browser takes for a page"),
+        ("r.html", {"genes": ["NOPE"]}, "no prediction of NOPE"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(
+    made: Path, tmp_path: Path, out: str, options: dict[str, list[str]], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        write_report(made, tmp_path / out, **options)  # type: ignore[arg-type]
+    assert error.value.hint
+    assert not (tmp_path / out).exists()
+
+
+def test_spots_without_expression_are_no_prediction(painted_slide: Path, tmp_path: Path) -> None:
+    spots = tile(painted_slide, tmp_path, layout="st").output
+    assert spots is not None
+    with pytest.raises(DataError, match="without expression"):
+        write_report(spots)
+
+
+def test_what_is_no_prediction_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "y.h5ad").write_text("no")
+    for name in ("x.zarr", "y.h5ad", "z.zarr"):
+        with pytest.raises(HypergeneError) as error:
+            write_report(tmp_path / name)
+        assert name in error.value.message
+        assert error.value.hint
+    with pytest.raises(DataError, match="None of the predictions could be shown"):
+        write_report([tmp_path / "x.zarr", tmp_path / "y.h5ad"])
+
+
+def test_two_of_one_name_or_of_two_folders_need_a_word(made: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "b" / "made.zarr"
+    with pytest.raises(UsageError, match="lie in 2 folders"):
+        report_several([made, twin])
+    with pytest.raises(UsageError, match="written to the same"):
+        report_several([made, twin], tmp_path / "pages")
+    with pytest.raises(UsageError, match="do not fit into the one file"):
+        report_several([made, twin], tmp_path / "r.html")
+
+
+def test_many_spots_leave_room_for_fewer_genes(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "MOST_VALUES", 80 * 3 + 7)
+    outcome = report_one(made, tmp_path / "r.html")
+    assert outcome.genes == 3
+    assert "80 spots leave room for 3 genes" in outcome.warnings[0]
+    assert report_one(made, tmp_path / "s.html", ReportOptions(max_genes=2)).warnings == []
+    with pytest.raises(UsageError, match="more than a page holds") as error:
+        write_report(made, tmp_path / "t.html", genes=["ERBB2", "KRT8", "KRT18", "COL1A1"])
+    assert error.value.hint == "Give at most 3 with --genes."
+    monkeypatch.setattr(job, "MOST_SPOTS", 79)
+    with pytest.raises(DataError, match="80 spots, and a page shows at most 79"):
+        write_report(made, tmp_path / "u.html")
