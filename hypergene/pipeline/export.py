@@ -84,14 +84,12 @@ def export(
 ) -> Outcome:
     """Write a prediction in the form that another tool opens.
 
-    =============== =============================================================================
-    ``spatialdata`` SpatialData store (Zarr): image, spots as shapes, table; LazySlide reads it too
-    ``geojson``     detections with measurements, for QuPath
-    ``csv``         one table, spots in rows; its description in ``<out>-metadata.json``
-    ``parquet``     the same, with units in the schema
-    ``ome-tiff``    pyramid of one channel a gene that lies over the slide
-    ``vitessce``    folder with a Vitessce view config, the data and a page that shows them
-    =============== =============================================================================
+    - ``spatialdata``: SpatialData store (Zarr) of image, spots and table; LazySlide opens it, too
+    - ``geojson``: detections with measurements, for QuPath
+    - ``csv``: one table, spots in rows; its description is in ``<out>-metadata.json``
+    - ``parquet``: the same, with units in the schema
+    - ``ome-tiff``: pyramid of one channel a gene that lies over the slide
+    - ``vitessce``: folder with a Vitessce view config, the data and a page that shows them
 
     Parameters
     ----------

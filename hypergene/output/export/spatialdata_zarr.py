@@ -57,13 +57,11 @@ def write_spatialdata(
 ) -> None:
     """Write a SpatialData of Zarr format 3 in px of the slide's level 0 (system ``global``).
 
-    =================== ==========================================================================
-    ``wsi_thumbnail``   image: the H&E small, as ``uns["spatial"]`` has it
-    ``wsi``             image of several scales, with `slide` only
-    ``spots``           shapes: circles, or polygons; annotated by the table
-    ``tiles``           shapes: the squares around the spots, in the same order, for LazySlide
-    ``hypergene_tiles`` table: the prediction
-    =================== ==========================================================================
+    - ``wsi_thumbnail``: image, the H&E small, as ``uns["spatial"]`` has it
+    - ``wsi``: image of several scales, with `slide` only
+    - ``spots``: shapes, circles or polygons, annotated by the table
+    - ``tiles``: shapes, the squares around the spots, in the same order, for LazySlide
+    - ``hypergene_tiles``: table, the prediction
 
     ``attrs["hypergene"]`` says that all of it is predicted, and the units; ``attrs["tile_spec"]``
     and ``attrs["slide_properties"]`` are wsidata's. Expression is copied block by block, and so is
@@ -112,7 +110,6 @@ def write_spatialdata(
             tables={TABLE: _table(chosen)},
             attrs=_attrs(chosen),
         )
-        # What is read from the slide is read by one thread after the other.
         whole.write(draft)
         _write_matrices(chosen, draft)
 
@@ -176,7 +173,7 @@ def _scales(slide: Pixels, shrink: float) -> DataTree | DataArray:
             _Scale(slide, width, height),
             chunks=(3, _CHUNK_PX, _CHUNK_PX),
             name=False,
-            lock=True,
+            lock=True,  # a slide is read by one thread at a time
             meta=np.empty((0, 0, 0), np.uint8),
         )
         factors = [slide.dimensions[0] / width, slide.dimensions[1] / height]
