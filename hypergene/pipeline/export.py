@@ -37,8 +37,6 @@ _SUFFIXES: dict[str, str] = {
     "ome-tiff": ".predicted.ome.tif",
     "vitessce": ".vitessce",
 }
-_FOLDERS = frozenset({"spatialdata", "vitessce"})
-
 _FEW_GENES = {"geojson": 50, "ome-tiff": 50}
 """Formats whose readers hold every gene in memory, and how many they get unless told."""
 
@@ -226,10 +224,13 @@ def _target(prediction: Path, to: str, out: Path | None) -> Path:
     name = f"{prediction.stem}{_SUFFIXES[to]}"
     if out is None:
         return prediction.with_name(name)
-    own = {"zarr.json", "vitessce.json"}
-    if out.is_dir() and not (to in _FOLDERS and any((out / one).exists() for one in own)):
-        return out / name
-    return out
+    if out.resolve() == prediction.resolve():
+        raise UsageError(
+            f"{out} is the prediction itself.", hint="Give another -o, or leave it out."
+        )
+    # An earlier export, or any other store, is no folder to put things into.
+    is_output = any((out / one).exists() for one in ("zarr.json", ".zgroup", "vitessce.json"))
+    return out / name if out.is_dir() and not is_output else out
 
 
 def _slide_of(chosen: Chosen, path: Path | None) -> Slide | nullcontext[None]:

@@ -142,6 +142,20 @@ def test_spatialdata_asks_for_a_part_of_the_slide(store: Path, expected: Any) ->
     assert part.images["wsi_thumbnail"].shape == (3, 167, 250)
 
 
+def test_spatialdata_plot_colours_the_spots_by_a_gene(store: Path) -> None:
+    pytest.importorskip("spatialdata_plot")
+    import matplotlib.pyplot as plt
+    import spatialdata
+
+    figure, axes = plt.subplots()
+    drawing = spatialdata.read_zarr(store).pl.render_images("wsi_thumbnail")
+    drawing.pl.render_shapes("spots", color="Abc").pl.show(ax=axes)
+    figure.canvas.draw()
+    (bar,) = (one for one in figure.axes if one is not axes)
+    assert bar.get_ylabel() == "Abc"
+    assert axes.get_xlim() == pytest.approx((0, 1200), abs=3)
+
+
 def test_lazyslide_draws_a_gene_beside_the_slide(
     store: Path, painted_slide: Path, expected: Any
 ) -> None:

@@ -79,6 +79,21 @@ def test_into_a_folder_it_goes_under_the_same_name(prediction: Path, to: Any) ->
 
 
 @pytest.mark.parametrize("to", FORMATS)
+def test_the_prediction_itself_is_never_written_over(prediction: Path, to: Any) -> None:
+    with pytest.raises(UsageError, match="is the prediction itself"):
+        export(prediction, to, prediction, overwrite=True)
+
+
+def test_nothing_is_put_into_another_store(prediction: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(prediction, tmp_path / "other.zarr"))
+    with pytest.raises(OutputError, match="exists already"):
+        export(prediction, "csv", other)
+    with pytest.raises(OutputError, match="is a folder and the output is a file"):
+        export(prediction, "csv", other, overwrite=True)
+    assert not (other / "slide.csv").exists()
+
+
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_damaged_prediction_leaves_nothing(prediction: Path, to: Any) -> None:
     (prediction / "X" / "c" / "0" / "0").write_bytes(b"noise")
     before = sorted(prediction.parent.iterdir())

@@ -49,6 +49,14 @@ def test_the_table_is_the_prediction_and_annotates_the_spots(store):
     assert table.uns["hypergene"]["units"] == UNITS
 
 
+def test_a_slide_may_be_called_anything(choose, tmp_path):
+    stem = "Fall 3 (α), Schnitt.2 & more"
+    write_spatialdata(choose(stem=stem, wanted=("nan",)), tmp_path / "s.zarr")
+    table = read(tmp_path / "s.zarr").tables["hypergene_tiles"]
+    assert list(table.uns["spatial"]) == [stem]
+    assert table.var_names.tolist() == ["nan"]
+
+
 def test_what_is_predicted_is_said_of_the_whole_store(store):
     about = read(store).attrs["hypergene"]
     assert about["predicted"] is True
