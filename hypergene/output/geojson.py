@@ -162,7 +162,7 @@ def _features(spots: Spots, measurements: Columns, classes: Sequence[str] | None
         + ']]},"properties":{"objectType":"detection","name":%s,%s"measurements":{%s}}}'
     )
     pairs = [
-        json.dumps(name).replace("%", "%%") + (":%.6g" if values.dtype.kind == "f" else ":%d")
+        json.dumps(name).replace("%", "%%") + (":%.4g" if values.dtype.kind == "f" else ":%d")
         for name, values in measurements.items()
     ]
     every = ",".join(pairs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, Unpack, get_args
 
 from hypergene.errors import DataError, UsageError
 from hypergene.output import PredictionFile, open_prediction
@@ -20,6 +20,8 @@ from hypergene.output.export import (
     write_spatialdata,
     write_vitessce,
 )
+from hypergene.pipeline.keywords import ExportKeywords
+from hypergene.pipeline.options import with_overrides
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.slide import Slide, open_slide
 
@@ -80,7 +82,7 @@ def export(
     to: ExportFormat,
     out: str | Path | None = None,
     options: ExportOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[ExportKeywords],
 ) -> Outcome:
     """Write a prediction in the form that another tool opens.
 
@@ -128,11 +130,11 @@ def export(
     Examples
     --------
     >>> import hypergene
-    >>> done = hypergene.export(
-    ...     "slide.zarr", to="geojson", genes=("ERBB2", "CD3E")
-    ... )  # doctest: +SKIP
+    >>> done = hypergene.export("slide.zarr", to="geojson", genes=("ERBB2", "CD3E"))
+    >>> done.output.name
+    'slide.predicted.geojson'
     """
-    options = replace(options or ExportOptions(), **overrides)
+    options = with_overrides(options or ExportOptions(), overrides)
     _check(to, options)
     watch = Stopwatch()
     with watch("open"):

@@ -132,3 +132,14 @@ class PlotKeywords(TypedDict, total=False):
     color: str | None
     image: bool
     title: str | None
+
+
+class ExportKeywords(TypedDict, total=False):
+    """Keywords of :func:`hypergene.export`."""
+
+    genes: Names | None
+    max_genes: int | None
+    spread: bool | None
+    slide: AnyPath | None
+    pixel_um: float | None
+    overwrite: bool

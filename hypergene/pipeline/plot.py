@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,8 @@ def plot_to_file(
     prediction, what, options
         As of :func:`plot`.
     out
-        The file; None = ``<stem>.<what>.png`` beside the prediction.
+        The file; None = ``<stem>.<what>.png`` beside the prediction, of several things
+        ``<stem>.figure.png``.
     dpi
         Dots per inch, of pictures in PDF and SVG, too.
     overwrite
@@ -173,8 +175,8 @@ def plot_to_file(
         As :func:`plot`, and if the file exists, has another ending or cannot be written.
     """
     prediction = Path(prediction)
-    path = prediction.with_name(f"{prediction.stem}.{'-'.join(what) or GENES}.png")
-    path = path if out is None else Path(out)
+    named = re.sub(r"[^\w.-]", "_", what[0] if len(what) == 1 else "figure" if what else GENES)
+    path = prediction.with_name(f"{prediction.stem}.{named}.png") if out is None else Path(out)
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(
             f"A figure cannot be written as {path.name}.",
@@ -213,10 +215,12 @@ def _genes(asked: Sequence[str], options: PlotOptions, adata: AnnData) -> list[s
         named.append(options.color)
     for name in named:
         if name not in known:
-            near = difflib.get_close_matches(name, [*KINDS, *adata.obs, *known], n=3)
+            # Symbols of man are upper case, those of mouse are not.
+            folded = {other.casefold(): other for other in [*known, *adata.obs, *KINDS]}
+            near = difflib.get_close_matches(name.casefold(), folded, n=3)
             raise UsageError(
                 f"There is nothing called {name} in the prediction.",
-                hint=f"Close to it: {', '.join(near)}."
+                hint=f"Close to it: {', '.join(folded[other] for other in near)}."
                 if near
                 else f"Draw {', '.join(KINDS)}, a gene ({', '.join(adata.var_names[:3])} ...), or "
                 f"one of {', '.join(adata.obs)}.",

@@ -94,8 +94,9 @@ def write_report(
 
     Examples
     --------
-    >>> write_report("slide.zarr")  # doctest: +SKIP
-    PosixPath('slide.html')
+    >>> import hypergene
+    >>> hypergene.write_report("slide.zarr").name
+    'slide.html'
     """
     given = [predictions] if isinstance(predictions, str | Path) else list(predictions)
     paths = [Path(path) for path in given]

@@ -85,7 +85,7 @@ class TileOptions:
     pitch_um: float | None = None
     orientation_deg: float = 0.0
     offset_um: tuple[float, float] | None = None
-    coords: Path | None = None
+    coords: str | Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25

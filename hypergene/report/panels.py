@@ -27,6 +27,8 @@ Panel = Callable[[Axes], None]
 Layer = Literal["mean", "std"]
 
 _PANEL_INCHES = 3.4
+# What fits over and under a panel, in the sizes of their type.
+_TITLE_LETTERS, _NOTE_LETTERS = 45, 62
 _BINS = 40
 _COLUMNS = {
     "ood_score": "share of training spots less unusual, 0 to 1",
@@ -71,9 +73,9 @@ def draw_panels(
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(textwrap.fill(title, int(columns * _TITLE_LETTERS)), fontsize=11)
     if note:
-        figure.supxlabel(note, fontsize=8, color=INK)
+        figure.supxlabel(textwrap.fill(note, int(columns * _NOTE_LETTERS)), fontsize=8, color=INK)
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for panel, place in zip(panels, axes, strict=False):
         panel(place)

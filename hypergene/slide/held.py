@@ -6,6 +6,7 @@ None of these packages is imported unless the object is its own; they are known 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -251,11 +252,16 @@ def _stated(element: Any) -> list[Mpp]:
 
 def _source_image(adata: Any) -> Path:
     """Return the slide that an AnnData names, of the one library it has."""
-    libraries = adata.uns.get("spatial", {})
+    libraries = adata.uns.get("spatial")
+    about = [
+        library.get("metadata")
+        for library in (libraries.values() if isinstance(libraries, Mapping) else ())
+        if isinstance(library, Mapping)
+    ]
     named = [
-        str(library["metadata"]["source_image_path"])
-        for library in libraries.values()
-        if "source_image_path" in library.get("metadata", {})
+        str(said["source_image_path"])
+        for said in about
+        if isinstance(said, Mapping) and "source_image_path" in said
     ]
     hint = 'Give the slide and its spots: hypergene.predict("slide.svs", coords=adata).'
     if len(set(named)) > 1:

@@ -101,7 +101,8 @@ def verify_model(name: str | Path) -> Verified:
         files.append(file)
         problems += damage
     there = {file.name for file in files}
-    for missing in sorted((written or {}).keys() - there):
+    named = (written or {}).keys() if cached is None else ()
+    for missing in sorted(set(named) - there):
         problems.append(f"{folder / missing} is missing, and {CHECKSUMS} names it.")
     if there and not any(file.against != "nothing" for file in files) and not problems:
         problems.append(f"{folder} has no {CHECKSUMS}, so there is nothing to compare it with.")
@@ -128,7 +129,7 @@ def _find(text: str) -> tuple[CachedModel | None, Path]:
 def _compare(
     path: Path, cached: CachedModel | None, written: dict[str, str]
 ) -> tuple[VerifiedFile, list[str]]:
-    """Compare a file with every checksum there is of it."""
+    """Compare a file with the hub's checksum, or else with the one beside it."""
     blob = None if cached is None else cached.blobs.get(path.name)
     try:
         own, size = sha256_of(path), path.stat().st_size
@@ -138,18 +139,19 @@ def _compare(
         return VerifiedFile(path.name, 0, "", "nothing", ok=False), [text]
     problems = []
     against: Against = "nothing"
-    if path.name in written:
+    if blob is not None:
+        # And no other: a card may have been edited on the hub's page since the model was written.
+        against = "hub"
+        if damage is not None:
+            problems.append(f"{path} is not what was published: {damage}.")
+    elif path.name in written:
         against = "SHA256SUMS"
         if written[path.name] != own:
             problems.append(
                 f"{path} is not what was written: its sha256 is {own[:12]}…, {CHECKSUMS} says "
                 f"{written[path.name][:12]}…."
             )
-    if blob is not None:
-        against = "hub"
-        if damage is not None:
-            problems.append(f"{path} is not what was published: {damage}.")
-    if written and path.name not in written and path.name in MODEL_FILES[:2]:
+    elif written and path.name in MODEL_FILES[:2]:
         problems.append(f"{path} is not in {CHECKSUMS}.")
     return VerifiedFile(path.name, size, own, against, ok=not problems), problems
 

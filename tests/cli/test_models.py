@@ -58,7 +58,6 @@ def test_models_of_the_hub_are_listed_when_asked_for_and_once(
         "lab/unrelated": {"README.md": b"# other\n"},
         "lab/bare": {},
     }
-    del hub.repositories["lab/tiny"]["SHA256SUMS"]  # type: ignore[union-attr]
     hub.private.add("lab/rude")
     hub.use(monkeypatch, tmp_path)
     assert run("models", "list", "--json") == 0

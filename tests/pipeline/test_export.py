@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,9 +28,20 @@ NAMES = {
 }
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny prediction by its format."""
+    folder = tmp_path_factory.mktemp("written")
+    return {
+        "zarr": write_tiny_prediction(folder, layout="st"),
+        "h5ad": write_tiny_prediction(folder, layout="st", format="h5ad"),
+    }
+
+
 @pytest.fixture
-def prediction(tmp_path: Path) -> Path:
-    return write_tiny_prediction(tmp_path)
+def prediction(written: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the one in Zarr, alone in its folder."""
+    return Path(shutil.copytree(written["zarr"], tmp_path / "slide.zarr"))
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -37,12 +49,12 @@ def test_it_stands_beside_the_prediction_under_its_own_name(prediction: Path, to
     done = export(prediction, to)
     assert done.output == prediction.with_name(NAMES[to])
     assert done.output.exists()
-    assert (done.spots, done.genes) == (len(tiny_prediction()), len(ODD_GENES))
+    assert (done.spots, done.genes) == (len(tiny_prediction(layout="st")), len(ODD_GENES))
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_of_an_h5ad_prediction_too(tmp_path: Path, to: Any) -> None:
-    done = export(write_tiny_prediction(tmp_path, format="h5ad"), to, genes=("ABC", "Abc"))
+def test_of_an_h5ad_prediction_too(written: Any, tmp_path: Path, to: Any) -> None:
+    done = export(written["h5ad"], to, tmp_path, genes=("ABC", "Abc"))
     assert done.output == tmp_path / NAMES[to]
     assert done.genes == 2
 
@@ -128,7 +140,7 @@ def test_what_makes_no_sense_is_wrong_usage(
 
 
 def test_without_a_record_of_reliability_genes_must_be_named(tmp_path: Path) -> None:
-    adata = tiny_prediction()
+    adata = tiny_prediction(layout="st")
     del adata.var["heldout_pcc"]
     write_anndata(adata, tmp_path / "p.zarr")
     with pytest.raises(UsageError, match="does not say which"):
@@ -137,7 +149,7 @@ def test_without_a_record_of_reliability_genes_must_be_named(tmp_path: Path) -> 
 
 
 def test_a_prediction_without_spread_is_exported_without(tmp_path: Path) -> None:
-    adata = tiny_prediction()
+    adata = tiny_prediction(layout="st")
     del adata.layers["std"]
     write_anndata(adata, tmp_path / "p.zarr")
     done = export(tmp_path / "p.zarr", "csv")

@@ -296,3 +296,9 @@ def test_what_makes_no_sense_is_one_sentence(
     with pytest.raises(UsageError, match="gene=") as error:
         predict(painted_slide, gene="ERBB2")  # type: ignore[call-arg]
     assert "genes=" in (error.value.hint or "")
+
+
+def test_paths_may_be_texts_or_paths(painted_slide: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "spots.csv").write_text("name,x,y\na,300,400\nb,500,500\n")
+    one = predict(painted_slide, model=tiny_model, coords=str(tmp_path / "spots.csv"))
+    same(one, predict(str(painted_slide), model=str(tiny_model), coords=tmp_path / "spots.csv"))

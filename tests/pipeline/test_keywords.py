@@ -13,7 +13,9 @@ from hypergene.cli import app
 from hypergene.pipeline import keywords
 from hypergene.pipeline.cohort import CohortOptions
 from hypergene.pipeline.evaluation.options import EvaluateOptions
+from hypergene.pipeline.export import ExportOptions
 from hypergene.pipeline.finetune import FinetuneOptions
+from hypergene.pipeline.plot import PlotOptions
 from hypergene.pipeline.predict import PredictOptions
 from hypergene.pipeline.pretrain import PretrainOptions
 from hypergene.pipeline.tile import TileOptions
@@ -24,6 +26,8 @@ OPTIONS: Mapping[type, type] = {
     keywords.FinetuneKeywords: FinetuneOptions,
     keywords.PretrainKeywords: PretrainOptions,
     keywords.EvaluateKeywords: EvaluateOptions,
+    keywords.PlotKeywords: PlotOptions,
+    keywords.ExportKeywords: ExportOptions,
 }
 
 
@@ -53,12 +57,17 @@ RENAMED = {
 # they are, so one sample's files need no options.
 OF_THE_TERMINAL = {"json", "config", "debug", "help"}
 PARAMETERS = {"slides", "samples", "out", "slide", "data", "data_format", "patient", "truth"}
+PARAMETERS |= {"prediction", "what", "to"}
+# A figure in Python is saved by matplotlib's savefig.
+OF_THE_FILE = {"plot": {"dpi", "overwrite"}}
 COMMANDS: Mapping[str, tuple[type, ...]] = {
     "predict": (PredictOptions, CohortOptions),
     "tile": (TileOptions,),
     "finetune": (FinetuneOptions,),
     "pretrain": (PretrainOptions,),
     "evaluate": (EvaluateOptions,),
+    "plot": (PlotOptions,),
+    "export": (ExportOptions,),
 }
 
 
@@ -67,8 +76,9 @@ def test_every_option_of_the_command_line_is_one_in_python(name: str) -> None:
     group: Any = get_command(app)
     parameters = {p.name: p for p in group.commands[name].params}
     fields = {f.name: f for options in COMMANDS[name] for f in dataclasses.fields(options)}
+    left_out = (OF_THE_TERMINAL | PARAMETERS | OF_THE_FILE.get(name, set())) - set(fields)
     ours = {RENAMED.get(str(key), str(key)): p for key, p in parameters.items()}
-    ours = {k: p for k, p in ours.items() if k not in OF_THE_TERMINAL | PARAMETERS}
+    ours = {k: p for k, p in ours.items() if k not in left_out}
     assert set(ours) == set(fields)
     for key, parameter in ours.items():
         default, flag = fields[key].default, parameter.default

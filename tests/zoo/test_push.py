@@ -13,7 +13,7 @@ import pytest
 from hub.api import ACCOUNT, FORBIDDEN, front_matter
 from hub.stand_in import COMMIT, TOKEN, StandIn, stand_in
 
-from hypergene.errors import ModelError, UsageError
+from hypergene.errors import ModelError, OutputError, UsageError
 from hypergene.pipeline.models.pull import pull_model
 from hypergene.zoo import load_model, verify_model
 from hypergene.zoo.hub_api import HubOutOfReachError, TokenError, hub_models
@@ -252,13 +252,24 @@ def test_only_a_name_of_the_hub_can_be_pulled(name: str):
 def test_a_pulled_folder_needs_no_network(
     hub: StandIn, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    # Its card was edited on the hub, so that its own checksums no longer fit.
     hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in ready.iterdir()}
-    (ready / "SHA256SUMS").unlink()
-    hub.repositories["lab/bare"] = {path.name: path.read_bytes() for path in ready.iterdir()}
     hub.use(monkeypatch, tmp_path)
-    carried = pull_model("hf-hub:lab/bare@v1", tmp_path / "bare")
+    carried = pull_model("hf-hub:lab/tiny@v1", tmp_path / "usb")
     shutil.rmtree(tmp_path / "hub")
     assert verify_model(carried).ok and load_model(carried).config.provenance.name == "tiny"
-    # What the publisher's own checksums contradict is not taken.
-    with pytest.raises(ModelError, match="is not what was written"):
-        pull_model("hf-hub:lab/tiny", tmp_path / "tiny")
+
+
+def test_a_copy_that_comes_back_otherwise_is_not_left(
+    hub: StandIn, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def copy(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes() + b"\n" * (source.name == "config.json"))
+
+    hub.repositories["lab/tiny"] = {path.name: path.read_bytes() for path in ready.iterdir()}
+    hub.use(monkeypatch, tmp_path)
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(OutputError, match=r"usb/config\.json is not what was written") as caught:
+        pull_model("hf-hub:lab/tiny", tmp_path / "usb")
+    assert "another disk" in (caught.value.hint or "")
+    assert not (tmp_path / "usb").exists()

@@ -22,7 +22,7 @@ def write_qupath(chosen: Chosen, path: Path, *, overwrite: bool = False) -> None
 
     Each spot has its outline in level-0 px, the class :data:`CLASS` and as measurements every
     number of ``obs`` under its own name, each gene as ``<gene> (predicted)`` and, if wanted, its
-    spread as ``<gene> (predicted std)``, both to six digits. What they are and their units stand in
+    spread as ``<gene> (predicted std)``, all to four digits. What they are and their units stand in
     the collection under ``"hypergene"``.
 
     Parameters

@@ -162,7 +162,7 @@ class _Scale:
         return np.moveaxis(pixels, -1, 0)[key[0]]
 
 
-def _scales(slide: Pixels, shrink: float) -> DataTree:
+def _scales(slide: Pixels, shrink: float) -> DataTree | DataArray:
     """Return the slide as scales that halve, none of them read before it is written."""
     import dask.array as da
     import xarray as xr
@@ -188,7 +188,8 @@ def _scales(slide: Pixels, shrink: float) -> DataTree:
         )
         scales[f"scale{len(scales)}"] = xr.Dataset({"image": image})
         if max(width, height) <= _SMALLEST_LEVEL_PX:
-            return xr.DataTree.from_dict(scales)
+            # A tree of one scale would be read back as an image without scales.
+            return xr.DataTree.from_dict(scales) if len(scales) > 1 else image
         shrink *= 2
 
 

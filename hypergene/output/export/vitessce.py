@@ -15,7 +15,7 @@ from hypergene.output.export.chosen import Chosen, best_predicted
 from hypergene.output.store import ZARR_FORMAT, Store, open_store
 
 CONFIG_VERSION = "1.0.17"
-"""Of the view config: the one before the newest, so that Vitessce 3.5 and later read it."""
+"""Of the view config: the one before the newest, which Vitessce 3.9 and later read as it is."""
 
 VITESSCE = "4.0.8"
 """What the page fetches, and what it was looked at with."""

@@ -6,10 +6,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from hypergene.errors import ModelError, UsageError
+from hypergene.errors import ModelError, OutputError, UsageError
 from hypergene.output import atomic_path
 from hypergene.zoo import find_model, verify_model
-from hypergene.zoo.checksums import CHECKSUMS, known_files, write_checksums
+from hypergene.zoo.checksums import CHECKSUMS, checksums_text, known_files
 from hypergene.zoo.folder import ARCHETYPES
 from hypergene.zoo.hub import HUB_PREFIXES, fetch_file, refetch
 from hypergene.zoo.registry import HUB_PREFIX
@@ -41,7 +41,7 @@ def pull_model(name: str, out: Path | None = None, *, overwrite: bool = False) -
     ModelError
         The model cannot be fetched, or is damaged or no model.
     OutputError
-        `out` exists already or cannot be written.
+        `out` exists already or cannot be written, or what was written comes back otherwise.
     """
     if not name.startswith(HUB_PREFIXES):
         raise UsageError(
@@ -51,9 +51,8 @@ def pull_model(name: str, out: Path | None = None, *, overwrite: bool = False) -
     address = name.partition(":")[2]
     repository = address.partition("@")[0]
     folder = find_model(f"{HUB_PREFIX}{address}")
-    for beside in (CHECKSUMS, ARCHETYPES):
-        with suppress(ModelError):  # not every model has them
-            fetch_file(repository, folder.name, beside, what="model")
+    with suppress(ModelError):  # not every model has them
+        fetch_file(repository, folder.name, ARCHETYPES, what="model")
     pulled = f"{HUB_PREFIX}{repository}@{folder.name}"
     found = verify_model(pulled)
     damaged = [file.name for file in found.files if not file.ok]
@@ -69,5 +68,10 @@ def pull_model(name: str, out: Path | None = None, *, overwrite: bool = False) -
         draft.mkdir()
         for path in known_files(folder):
             shutil.copyfile(path, draft / path.name)
-        write_checksums(draft)
+        # Of what was verified, not of the copy: it may be a worn USB stick.
+        sums = {file.name: file.sha256 for file in found.files}
+        (draft / CHECKSUMS).write_bytes(checksums_text(sums).encode())
+        copied = verify_model(draft)
+        if not copied.ok:
+            raise OutputError(copied.problems[0], hint="Copy it again, or to another disk.")
     return out

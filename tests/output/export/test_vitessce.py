@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import anndata
 import numpy as np
+import pytest
 import zarr
 from tiny.prediction import ODD_GENES, UNITS, tiny_prediction
 
 from hypergene.output.export import write_vitessce
+
+
+@pytest.fixture(scope="module")
+def folder(choose, tmp_path_factory) -> Path:
+    """The export of Visium spots and all genes."""
+    path = tmp_path_factory.mktemp("export") / "v"
+    write_vitessce(choose(), path)
+    return path
 
 
 def config_of(folder) -> dict[str, Any]:
@@ -32,9 +42,8 @@ def test_the_config_names_files_and_paths_that_are_there(choose, tmp_path):
     assert zarr.open_group(folder / image["url"], mode="r")["0"].shape == (3, 400, 500)
 
 
-def test_every_scope_of_the_config_leads_to_a_value(choose, tmp_path):
-    write_vitessce(choose(), tmp_path / "v")
-    config = config_of(tmp_path / "v")
+def test_every_scope_of_the_config_leads_to_a_value(folder):
+    config = config_of(folder)
     space = config["coordinationSpace"]
     for name, scopes in space["metaCoordinationScopes"]["all"].items():
         for scope in [scopes] if isinstance(scopes, str) else scopes:
@@ -48,14 +57,13 @@ def test_every_scope_of_the_config_leads_to_a_value(choose, tmp_path):
     assert components == {"spatialBeta", "layerControllerBeta", "featureList", "description"}
 
 
-def test_the_data_are_an_anndata_cut_for_one_gene_at_a_time(choose, tmp_path):
-    write_vitessce(choose(), tmp_path / "v")
-    adata, expected = anndata.read_zarr(tmp_path / "v" / "prediction.zarr"), tiny_prediction()
+def test_the_data_are_an_anndata_cut_for_one_gene_at_a_time(folder):
+    adata, expected = anndata.read_zarr(folder / "prediction.zarr"), tiny_prediction()
     assert tuple(adata.var_names) == ODD_GENES
     np.testing.assert_array_equal(adata.X, expected.X)
     np.testing.assert_allclose(adata.obsm["spatial_um"], expected.obsm["spatial"] * 0.5, rtol=1e-6)
     assert adata.uns["hypergene"]["units"] == UNITS
-    matrix = zarr.open_group(tmp_path / "v" / "prediction.zarr", mode="r")["X"]
+    matrix = zarr.open_group(folder / "prediction.zarr", mode="r")["X"]
     assert matrix.chunks == (len(expected), 4)
 
 
@@ -70,15 +78,13 @@ def test_spots_and_picture_are_in_micrometres(choose, tmp_path):
     assert config_of(tmp_path / "v")["coordinationSpace"]["spatialSpotRadius"]["spots"] == 55 / 2
 
 
-def test_the_gene_that_is_predicted_best_is_shown_first(choose, tmp_path):
-    write_vitessce(choose(), tmp_path / "v")
-    shown = config_of(tmp_path / "v")["coordinationSpace"]["featureSelection"]["shared"]
+def test_the_gene_that_is_predicted_best_is_shown_first(folder):
+    shown = config_of(folder)["coordinationSpace"]["featureSelection"]["shared"]
     assert shown == [ODD_GENES[-1]]  # heldout_pcc rises along the genes
 
 
-def test_it_says_predicted_and_the_unit(choose, tmp_path):
-    write_vitessce(choose(), tmp_path / "v")
-    config = config_of(tmp_path / "v")
+def test_it_says_predicted_and_the_unit(folder):
+    config = config_of(folder)
     assert "predicted, not measured" in config["description"]
     assert UNITS in config["description"]
     assert config["name"].startswith("Predicted expression")
