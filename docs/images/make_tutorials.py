@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 DOCS = Path(__file__).resolve().parents[1]
-WIDEST_PX = 1100
+WIDEST_PX, HIGHEST_PX = 1100, 900
 
 #: Tutorial -> (what it leaves, picture made of it).
 PICTURES = {
@@ -48,11 +48,11 @@ def photograph(page: Path, picture: Path) -> None:
 
 
 def shrink(picture: Path, to: Path) -> None:
-    """Write a picture in 256 colours and at most `WIDEST_PX` wide, on white."""
+    """Write a picture in 256 colours on white, no larger than a page shows it."""
     with Image.open(picture) as image:
         flat = Image.new("RGB", image.size, "white")
         flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-    flat.thumbnail((WIDEST_PX, 4 * WIDEST_PX))
+    flat.thumbnail((WIDEST_PX, HIGHEST_PX))
     flat.quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
 
 

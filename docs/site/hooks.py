@@ -84,7 +84,8 @@ def _command_line() -> str:
     command = [sys.executable, "-m", "typer", "hypergene.cli", "utils", "docs"]
     done = subprocess.run(
         [*command, "--name", "hypergene", "--title", "Command line"],
-        cwd=REPOSITORY, capture_output=True, text=True, encoding="utf-8", check=False,
+        cwd=REPOSITORY, env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"The command line's reference cannot be made: {done.stderr}")
