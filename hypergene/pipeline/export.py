@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal, Unpack, get_args
 
 from hypergene.errors import DataError, UsageError
-from hypergene.output import PredictionFile, open_prediction
+from hypergene.output import PredictionFile, best_held_out, open_prediction
 from hypergene.output.export import (
     Chosen,
-    best_predicted,
     write_csv,
     write_ome_tiff,
     write_parquet,
@@ -215,7 +214,7 @@ def _genes(prediction: PredictionFile, to: str, options: ExportOptions) -> tuple
         most,
         f"{len(prediction.genes):,}",
     )
-    return best_predicted(prediction, prediction.genes, most)
+    return tuple(best_held_out(prediction.var, most))
 
 
 def _target(prediction: Path, to: str, out: Path | None) -> Path:

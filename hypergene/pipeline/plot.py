@@ -14,11 +14,10 @@ from anndata import AnnData
 from matplotlib.figure import Figure
 
 from hypergene.errors import DataError, UsageError
-from hypergene.output import atomic_path, open_prediction
+from hypergene.output import atomic_path, best_held_out, open_prediction
 from hypergene.pipeline.keywords import PlotKeywords
 from hypergene.pipeline.options import as_tuple, with_overrides
 from hypergene.report.embedding import embedding_panel
-from hypergene.report.gene_map import best_held_out
 from hypergene.report.panels import Layer, Panel, column_panel, draw_panels, gene_panel
 from hypergene.report.panels import histogram_panel as histogram
 from hypergene.report.spot_axes import SpotAxes

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hypergene.report.evaluation_figures import (
@@ -19,6 +17,7 @@ from hypergene.report.evaluation_figures import (
     draw_maps,
     draw_slides,
 )
+from hypergene.report.page_parts import environment
 
 _MOST_MAPS_OF = 6
 _GENES_LISTED = 25
@@ -60,7 +59,7 @@ def evaluation_page(
     flattered = "; ".join(dict.fromkeys(label for label in own["optimistic"] if label))
     title = f"{method}: every slide, 95 % over blocks" + (f" [{flattered}]" if flattered else "")
     return (
-        _environment()
+        environment()
         .get_template("evaluation.html")
         .render(
             about=about,
@@ -221,14 +220,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if math.isfinite(value) else "–"
     return str(value)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("hypergene.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

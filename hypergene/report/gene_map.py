@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
 from anndata import AnnData
 from matplotlib.figure import Figure
 
 from hypergene.errors import UsageError
+from hypergene.output import best_held_out, highest
 from hypergene.report.panels import draw_panels, gene_panel
 from hypergene.report.spot_axes import SpotAxes
 
@@ -76,14 +75,4 @@ def most_reliable_genes(adata: AnnData, count: int) -> list[str]:
     """
     if "heldout_pcc" in adata.var:
         return best_held_out(adata.var, count)
-    return _highest(adata.var, np.asarray(adata.to_df().var(axis=0), dtype=np.float64), count)
-
-
-def best_held_out(var: pd.DataFrame, count: int) -> list[str]:
-    """Return the `count` genes with the highest ``heldout_pcc``; ties go to the earlier gene."""
-    return _highest(var, var["heldout_pcc"].to_numpy(dtype=np.float64), count)
-
-
-def _highest(var: pd.DataFrame, score: np.ndarray, count: int) -> list[str]:
-    order = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")
-    return [str(gene) for gene in var.index[order[:count]]]
+    return highest(adata.to_df().var(axis=0), count)

@@ -1,6 +1,6 @@
 """A prediction in the forms that other tools open."""
 
-from hypergene.output.export.chosen import Chosen, best_predicted
+from hypergene.output.export.chosen import Chosen
 from hypergene.output.export.ome_tiff import write_ome_tiff
 from hypergene.output.export.qupath import write_qupath
 from hypergene.output.export.spatialdata_zarr import Pixels, write_spatialdata
@@ -10,7 +10,6 @@ from hypergene.output.export.vitessce import write_vitessce
 __all__ = [
     "Chosen",
     "Pixels",
-    "best_predicted",
     "write_csv",
     "write_ome_tiff",
     "write_parquet",

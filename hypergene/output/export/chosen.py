@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,22 +168,3 @@ class Chosen:
                 f"predicted ({type(error).__name__}: {error}).",
                 hint="Predict the slide again.",
             ) from error
-
-
-def best_predicted(prediction: PredictionFile, genes: Sequence[str], most: int) -> tuple[str, ...]:
-    """Return the genes with the highest ``var["heldout_pcc"]``, best first.
-
-    Parameters
-    ----------
-    prediction
-        The prediction; where it has no such column, or two genes are alike, earlier ones go first.
-    genes
-        Genes to choose from.
-    most
-        How many at most.
-    """
-    if "heldout_pcc" not in prediction.var:
-        return tuple(genes[:most])
-    score = prediction.var.loc[list(genes), "heldout_pcc"].to_numpy(dtype=np.float64)
-    order = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:most]
-    return tuple(genes[place] for place in order)

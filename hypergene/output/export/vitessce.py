@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from hypergene.output.atomic import atomic_path
-from hypergene.output.export.chosen import Chosen, best_predicted
+from hypergene.output.best_genes import best_held_out
+from hypergene.output.export.chosen import Chosen
 from hypergene.output.store import ZARR_FORMAT, Store, open_store
 
 CONFIG_VERSION = "1.0.17"
@@ -181,6 +182,12 @@ def _config(chosen: Chosen) -> dict[str, Any]:
     }
 
 
+def _first_shown(chosen: Chosen) -> list[str]:
+    """Return the gene that is shown first, the best predicted one, in a list."""
+    var = chosen.prediction.var.loc[list(chosen.genes)]
+    return best_held_out(var, 1) if "heldout_pcc" in var else list(chosen.genes[:1])
+
+
 def _coordination(chosen: Chosen) -> dict[str, Any]:
     """Return what the views share: spots over one image, coloured by the best predicted gene."""
     single = {
@@ -189,7 +196,7 @@ def _coordination(chosen: Chosen) -> dict[str, Any]:
         "featureType": FEATURE,
         "featureValueType": "predicted expression",
         "obsColorEncoding": "geneSelection",
-        "featureSelection": list(best_predicted(chosen.prediction, chosen.genes, 1)),
+        "featureSelection": _first_shown(chosen),
         "featureValueColormap": "viridis",
         "featureValueColormapRange": [0, 1],
     }
