@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
 
 from hypergene.errors import DataError, UsageError
 from hypergene.output import PredictionFile, open_prediction
@@ -20,14 +24,15 @@ from hypergene.report.prediction_page import prediction_page
 
 log = logging.getLogger(__name__)
 
-MOST_SPOTS = 1_000_000
-"""A page of more spots would not be fluent in a browser."""
+MOST_SPOTS = 100_000
+"""Of more spots a regular part is shown: a browser without a fast GPU would not be fluent."""
 MOST_VALUES = 10_000_000
 """Spots × genes that a page holds: 50,000 × 200, about 20 MB."""
 MAX_GENES = 200
 INDEX = "index.html"
 _HTML = (".html", ".htm")
 _SAMPLE_SPOTS = 2000
+_SPOTS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,21 +143,30 @@ def report_one(
     with atomic_path(page, overwrite=options.overwrite) as draft:
         with watch("open"):
             file = open_prediction(prediction)
-            genes, chosen_by, warnings = _genes(file, options)
+            shown = shown_spots(file.obs)
+            genes, chosen_by, warnings = _genes(file, int(shown.sum()), options)
         with watch("expression"):
-            layers = [name for name in ("std",) if name in file.layers]
-            adata = file.read(genes, layers=layers)
+            adata = _read(file, genes, shown)
+        if len(adata) < len(file.obs):
+            warnings.append(
+                f"{len(adata):,} of the {len(file.obs):,} spots are shown, a regular part of them: "
+                "more would not be fluent."
+            )
         with watch("page"):
             text = prediction_page(
                 adata,
                 name=_stem(prediction),
+                spots_in_file=len(file.obs),
                 genes_in_file=len(file.genes),
                 chosen_by=chosen_by,
+                warnings=warnings,
             )
         with watch("write"):
             draft.write_text(text, encoding="utf-8")
     if listed is not None:
-        listed.append(index_entry(adata, name=_stem(prediction), link=page.name))
+        listed.append(
+            index_entry(adata, name=_stem(prediction), link=page.name, spots=len(file.obs))
+        )
     return Outcome(prediction, page, len(adata), len(genes), watch.seconds, warnings)
 
 
@@ -228,16 +242,54 @@ def _folder_of(predictions: Sequence[Path], out: Path | None) -> Path:
     return out
 
 
-def _genes(file: PredictionFile, options: ReportOptions) -> tuple[list[str], str, list[str]]:
+def shown_spots(obs: pd.DataFrame, most: int | None = None) -> NDArray[np.bool_]:
+    """Say which spots a page shows: all, or of more than it holds a regular part.
+
+    Parameters
+    ----------
+    obs
+        ``array_row`` and ``array_col``, −1 where a spot has no place on a lattice.
+    most
+        How many a page holds, about; None = ``MOST_SPOTS``.
+
+    Returns
+    -------
+    ndarray
+        bool (n,). On a lattice the spots of every k-th row in every k-th column, the least k that
+        does; of other spots every k²-th.
+    """
+    most = MOST_SPOTS if most is None else most
+    spots = len(obs)
+    if spots <= most:
+        return np.ones(spots, bool)
+    step = math.ceil(math.sqrt(spots / most))
+    if {"array_row", "array_col"} <= set(obs) and (obs["array_row"] >= 0).all():
+        # Hexagons' columns count twice as fast, even ones on even rows: pairs are one column.
+        row, column = obs["array_row"].to_numpy(), obs["array_col"].to_numpy()
+        is_hexagonal = bool(((row + column) % 2 == 0).all())
+        place = column // 2 if is_hexagonal else column
+        return np.asarray((row % step == 0) & (place % step == 0))
+    return np.asarray(np.arange(spots) % step**2 == 0)
+
+
+def _read(file: PredictionFile, genes: Sequence[str], shown: NDArray[np.bool_]) -> AnnData:
+    """Read expression and spread of the spots that are shown, in bounded memory."""
+    layers = [name for name in ("std",) if name in file.layers]
+    if shown.all():
+        return file.read(genes, layers=layers)
+    parts = []
+    for start in range(0, len(shown), _SPOTS_AT_ONCE):
+        rows = slice(start, start + _SPOTS_AT_ONCE)
+        parts.append(file.read(genes, rows, layers)[shown[rows]].copy())
+    return anndata.concat(parts, merge="first", uns_merge="first")
+
+
+def _genes(
+    file: PredictionFile, spots: int, options: ReportOptions
+) -> tuple[list[str], str, list[str]]:
     """Choose the genes of a page: symbols, how they were chosen, what a user should know of it."""
-    spots = len(file.obs)
     if spots == 0:
         raise DataError(f"{file.path} has no spots to show.", hint="Predict the slide again.")
-    if spots > MOST_SPOTS:
-        raise DataError(
-            f"{file.path} has {spots:,} spots, and a page shows at most {MOST_SPOTS:,}.",
-            hint="Predict it with a coarser layout, or draw it with hypergene plot.",
-        )
     room = max(MOST_VALUES // spots, 1)
     if options.genes is not None:
         wanted = list(dict.fromkeys(options.genes))
@@ -254,9 +306,9 @@ def _genes(file: PredictionFile, options: ReportOptions) -> tuple[list[str], str
             f"{spots:,} spots leave room for {room:,} genes on a page; --genes names others."
         )
     if "heldout_pcc" in file.var:
-        score, by = file.var["heldout_pcc"], "those predicted best on held-out data"
+        score, by = file.var["heldout_pcc"], "best on held-out data first"
     else:
-        score, by = _variance(file), "those whose prediction varies most"
+        score, by = _variance(file), "most varying first"
     order = np.argsort(-np.nan_to_num(score.to_numpy(np.float64), nan=-np.inf), kind="stable")
     return [file.genes[at] for at in order[:count]], by, warnings
 

@@ -3,7 +3,7 @@
 ``python tests/benchmarks/report_page.py [PREDICTION.zarr ...]`` makes pages of made-up predictions
 (smooth maps with noise of 5 %, and noise alone, which is the worst case) and of those given; says
 their size, the time until the first map stands, the time from choosing a gene to its map drawn
-(over 30 genes), and the frames while the map is dragged.
+(over 20 genes), and the frames while the map is dragged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 from playwright.sync_api import sync_playwright
 from scipy.ndimage import gaussian_filter
 
@@ -27,8 +26,8 @@ from hypergene.output.anndata_file import write_anndata
 from hypergene.pipeline.report import ReportOptions, report_one
 
 FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-CHOSEN = 30
-DRAGGED = 60
+CHOSEN = 20
+DRAGGED = 40
 # Until what is drawn has been handed to the screen: two frames later.
 DRAWN = """async (gene) => {
     const map = document.getElementById("map");
@@ -144,12 +143,13 @@ def main() -> None:
     parser.add_argument("--browser", help="executable; default: Playwright's own")
     parser.add_argument("--no-webgl", action="store_true")
     given = parser.parse_args()
-    rows: list[NDArray[Any] | str] = []
+    rows: list[str] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         flags = ["--disable-gpu", "--disable-3d-apis"] if given.no_webgl else FLAGS
         browser = playwright.chromium.launch(executable_path=given.browser, args=flags)
         for page in pages(Path(folder), given.predictions, given.spots, given.genes):
             rows.append(measure(browser, page))
+            print(rows[-1], flush=True)
     print("| page | size | first map | gene, median | gene, p95 | frames/s | frame, p95 | WebGL |")
     print("|---|---|---|---|---|---|---|---|")
     print(*rows, sep="\n")

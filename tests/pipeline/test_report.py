@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny.prediction import tiny_prediction
 
 import hypergene
@@ -14,8 +20,15 @@ from hypergene.output import open_prediction
 from hypergene.output.anndata_file import write_anndata
 from hypergene.pipeline import report as job
 from hypergene.pipeline.predict import PredictOptions, predict_to_file
-from hypergene.pipeline.report import ReportOptions, report_one, report_several, write_report
+from hypergene.pipeline.report import (
+    ReportOptions,
+    report_one,
+    report_several,
+    shown_spots,
+    write_report,
+)
 from hypergene.pipeline.tile import tile
+from hypergene.report.prediction_page import prediction_page
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +53,7 @@ def test_what_predict_wrote_becomes_a_page(prediction: Path, tmp_path: Path) -> 
     assert page == tmp_path / "r.html"
     text = page.read_text(encoding="utf-8")
     file = open_prediction(prediction)
-    assert f"20 of {len(file.genes)} genes, those predicted best on held-out data" in text
+    assert f"20 of {len(file.genes)} genes, best on held-out data first" in text
     best = file.var["heldout_pcc"].idxmax()
     assert text.index(f">{best}</button>") < text.index(">ERBB2</button>")
     assert "focus" in text
@@ -70,7 +83,7 @@ def test_without_held_out_data_the_most_varying_genes_are_shown(tmp_path: Path) 
     adata.var = adata.var[["gene_ids"]]
     write_anndata(adata, tmp_path / "p.zarr")
     text = write_report(tmp_path / "p.zarr", max_genes=1).read_text("utf-8")
-    assert "1 of 6 genes, those whose prediction varies most" in text
+    assert "1 of 6 genes, most varying first" in text
     widest = adata.var_names[int(np.argmax(np.var(np.asarray(adata.X), axis=0)))]
     assert f">{widest}</button>" in text
 
@@ -182,6 +195,49 @@ def test_many_spots_leave_room_for_fewer_genes(
     with pytest.raises(UsageError, match="more than a page holds") as error:
         write_report(made, tmp_path / "t.html", genes=["ERBB2", "KRT8", "KRT18", "COL1A1"])
     assert error.value.hint == "Give at most 3 with --genes."
+
+
+@pytest.mark.parametrize("rows_at_once", [7, 1000])
+def test_of_too_many_spots_a_regular_part_is_shown_and_the_page_says_so(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    seen: list[AnnData] = []
+
+    def remember(adata: AnnData, **more: Any) -> str:
+        seen.append(adata)
+        return prediction_page(adata, **more)
+
     monkeypatch.setattr(job, "MOST_SPOTS", 79)
-    with pytest.raises(DataError, match="80 spots, and a page shows at most 79"):
-        write_report(made, tmp_path / "u.html")
+    monkeypatch.setattr(job, "_SPOTS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(job, "prediction_page", remember)
+    outcome = report_one(made, tmp_path / "r.html")
+    (shown,) = seen
+    whole = tiny_prediction()
+    kept = [name for name in whole.obs_names if name in set(shown.obs_names)]
+    assert list(shown.obs_names) == kept
+    assert outcome.spots == len(kept) == 20
+    assert np.array_equal(shown.X, whole[kept, shown.var_names].X)
+    assert np.array_equal(shown.layers["std"], whole[kept, shown.var_names].layers["std"])
+    assert np.array_equal(shown.obsm["spatial"], whole[kept].obsm["spatial"])
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "20 of 80 spots" in text
+    assert "20 of the 80 spots are shown, a regular part of them" in text
+    assert outcome.warnings[-1] in text
+
+
+@pytest.mark.parametrize("lattice", ["square", "hexagon", "none"])
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), most=st.integers(1, 300))
+def test_a_regular_part_is_neither_empty_nor_too_large(
+    lattice: str, rows: int, columns: int, most: int
+) -> None:
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    if lattice == "hexagon":
+        column = 2 * column + row % 2
+    if lattice == "none":
+        row = column = np.full(rows * columns, -1)
+    shown = shown_spots(pd.DataFrame({"array_row": row, "array_col": column}), most)
+    step = math.ceil(math.sqrt(rows * columns / most))
+    assert shown.all() == (rows * columns <= most)
+    assert 1 <= shown.sum() <= math.ceil(rows / step) * math.ceil(columns / step) + step**2
+    if lattice != "none":
+        assert len(np.unique(row[shown])) == math.ceil(rows / step)

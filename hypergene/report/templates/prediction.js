@@ -161,7 +161,7 @@
     $("readable").textContent = { spot: "single spots", none: "no scale measured", "": "unknown" }[gene.readable_at]
       ?? `${gene.readable_at}: average the prediction over them before reading it`;
     $("coverage").textContent = gene.coverage === null ? "unknown"
-      : `held ${Math.round(100 * gene.coverage)} % of held-out spots`;
+      : `held ${Math.round(100 * gene.coverage)} % of held-out spots (80 % would be right)`;
     const at = (value) => 200 * Math.min(Math.max(value ?? 0, 0), 1);
     $("interval-band").setAttribute("x", at(gene.low));
     $("interval-band").setAttribute("width", gene.low === null ? 0 : at(gene.high) - at(gene.low));
