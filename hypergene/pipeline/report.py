@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anndata
-import numpy as np
-import pandas as pd
-from anndata import AnnData
-from numpy.typing import NDArray
-
 from hypergene.errors import DataError, UsageError
-from hypergene.output import PredictionFile, open_prediction
+from hypergene.output import open_prediction
 from hypergene.output.atomic import atomic_path
 from hypergene.pipeline.each import for_each_slide, refuse_clashes
 from hypergene.pipeline.outcome import Outcome, Stopwatch
+from hypergene.pipeline.page_content import MAX_GENES, page_content
 from hypergene.report.index_page import IndexEntry, index_entry, index_page
 from hypergene.report.prediction_page import prediction_page
 
 log = logging.getLogger(__name__)
 
-MOST_SPOTS = 100_000
-"""Of more spots a regular part is shown: a browser without a fast GPU would not be fluent."""
-MOST_VALUES = 10_000_000
-"""Spots × genes that a page holds: 50,000 × 200, about 20 MB."""
-MAX_GENES = 200
 INDEX = "index.html"
 _HTML = (".html", ".htm")
-_SAMPLE_SPOTS = 2000
-_SPOTS_AT_ONCE = 65_536
+_NO_PREDICTIONS = (".spots.zarr", ".tiles.zarr")
+"""What ``hypergene tile`` writes beside predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +63,8 @@ def write_report(
     Parameters
     ----------
     predictions
-        What ``hypergene predict`` wrote (``.zarr`` or ``.h5ad``), one or several.
+        What ``hypergene predict`` wrote (``.zarr`` or ``.h5ad``), one or several, or a folder of
+        them.
     out
         Of one prediction an HTML file, or a folder that exists; None = ``<stem>.html`` beside it.
         Of several a folder; None = ``report`` beside them.
@@ -103,12 +93,12 @@ def write_report(
     PosixPath('slide.html')
     """
     given = [predictions] if isinstance(predictions, str | Path) else list(predictions)
-    paths = [Path(path) for path in given]
+    paths, is_single = predictions_in(given)
     options = ReportOptions(
         genes=None if genes is None else tuple(genes), max_genes=max_genes, overwrite=overwrite
     )
     target = None if out is None else Path(out)
-    if len(paths) == 1:
+    if is_single:
         outcome = report_one(paths[0], target, options)
         assert outcome.output is not None
         return outcome.output
@@ -143,31 +133,27 @@ def report_one(
     with atomic_path(page, overwrite=options.overwrite) as draft:
         with watch("open"):
             file = open_prediction(prediction)
-            shown = shown_spots(file.obs)
-            genes, chosen_by, warnings = _genes(file, int(shown.sum()), options)
         with watch("expression"):
-            adata = _read(file, genes, shown)
-        if len(adata) < len(file.obs):
-            warnings.append(
-                f"{len(adata):,} of the {len(file.obs):,} spots are shown, a regular part of them: "
-                "more would not be fluent."
-            )
+            content = page_content(file, options.genes, options.max_genes)
+        spots, genes = content.adata.shape
         with watch("page"):
             text = prediction_page(
-                adata,
-                name=_stem(prediction),
+                content.adata,
+                name=prediction.stem,
                 spots_in_file=len(file.obs),
                 genes_in_file=len(file.genes),
-                chosen_by=chosen_by,
-                warnings=warnings,
+                chosen_by=content.chosen_by,
+                warnings=content.warnings,
+                index=None if listed is None else INDEX,
             )
         with watch("write"):
-            draft.write_text(text, encoding="utf-8")
+            _write(draft, text)
     if listed is not None:
-        listed.append(
-            index_entry(adata, name=_stem(prediction), link=page.name, spots=len(file.obs))
+        entry = index_entry(
+            content.adata, name=prediction.stem, link=page.name, spots=len(file.obs)
         )
-    return Outcome(prediction, page, len(adata), len(genes), watch.seconds, warnings)
+        listed.append(entry)
+    return Outcome(prediction, page, spots, genes, watch.seconds, content.warnings)
 
 
 def report_several(
@@ -195,28 +181,82 @@ def report_several(
     """
     options = options or ReportOptions()
     folder = _folder_of(predictions, out)
-    refuse_clashes([Path(_stem(path) + ".html") for path in predictions], folder)
+    refuse_clashes(predictions, folder)
     listed: list[IndexEntry] = []
+
+    def report(path: Path) -> Outcome:
+        try:
+            return report_one(path, folder / f"{path.stem}.html", options, listed=listed)
+        except UsageError as error:  # a gene that this one does not have, and others may
+            raise DataError(error.message, hint=error.hint) from error
+
     with atomic_path(folder / INDEX, overwrite=options.overwrite) as draft:
-        outcomes = for_each_slide(
-            predictions,
-            lambda path: report_one(path, folder / f"{_stem(path)}.html", options, listed=listed),
-            report=tell,
-        )
-        failed = [(_stem(one.slide), one.error) for one in outcomes if one.error is not None]
-        draft.write_text(index_page(listed, failed), encoding="utf-8")
+        outcomes = for_each_slide(predictions, report, report=tell)
+        failed = [(one.slide.stem, one.error) for one in outcomes if one.error is not None]
+        _write(draft, index_page(listed, failed))
     return folder / INDEX, outcomes
 
 
-def _stem(prediction: Path) -> str:
-    return prediction.stem
+def predictions_in(given: Sequence[str | Path]) -> tuple[list[Path], bool]:
+    """Return the predictions that are meant by paths, and whether it is a single one.
+
+    Parameters
+    ----------
+    given
+        Predictions, or folders of them.
+
+    Returns
+    -------
+    predictions
+        In the order given, those of a folder by name.
+    is_single
+        Whether one prediction itself was given, and no folder.
+
+    Raises
+    ------
+    UsageError
+        Nothing was given.
+    DataError
+        A folder holds no prediction.
+    """
+    found: list[Path] = []
+    for path in map(Path, given):
+        found += _inside(path) if _is_plain_folder(path) else [path]
+    if not found:
+        raise UsageError("No prediction was given.", hint="Give what hypergene predict wrote.")
+    return found, len(found) == len(given) == 1 and found[0] == Path(given[0])
+
+
+def _is_plain_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix != ".zarr" and not (path / "zarr.json").exists()
+
+
+def _inside(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".zarr", ".h5ad")
+        and not path.name.startswith(".")
+        and not path.name.endswith(_NO_PREDICTIONS)
+    ]
+    if not found:
+        raise DataError(
+            f"There is no prediction in the folder {folder}.",
+            hint="Give the folder that hypergene predict wrote <slide>.zarr to.",
+        )
+    return found
+
+
+def _write(draft: Path, text: str) -> None:
+    # The policy's checksums are of scripts as they are here, whatever the system's line ends.
+    draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _page_of(prediction: Path, out: Path | None) -> Path:
     if out is None:
         return prediction.with_suffix(".html")
     if out.is_dir():
-        return out / f"{_stem(prediction)}.html"
+        return out / f"{prediction.stem}.html"
     if out.suffix.lower() not in _HTML:
         raise UsageError(
             f"The page would be {out}, which no browser takes for a page.",
@@ -240,80 +280,3 @@ def _folder_of(predictions: Sequence[Path], out: Path | None) -> Path:
             hint="Give a folder with -o.",
         )
     return out
-
-
-def shown_spots(obs: pd.DataFrame, most: int | None = None) -> NDArray[np.bool_]:
-    """Say which spots a page shows: all, or of more than it holds a regular part.
-
-    Parameters
-    ----------
-    obs
-        ``array_row`` and ``array_col``, −1 where a spot has no place on a lattice.
-    most
-        How many a page holds, about; None = ``MOST_SPOTS``.
-
-    Returns
-    -------
-    ndarray
-        bool (n,). On a lattice the spots of every k-th row in every k-th column, the least k that
-        does; of other spots every k²-th.
-    """
-    most = MOST_SPOTS if most is None else most
-    spots = len(obs)
-    if spots <= most:
-        return np.ones(spots, bool)
-    step = math.ceil(math.sqrt(spots / most))
-    if {"array_row", "array_col"} <= set(obs) and (obs["array_row"] >= 0).all():
-        # Hexagons' columns count twice as fast, even ones on even rows: pairs are one column.
-        row, column = obs["array_row"].to_numpy(), obs["array_col"].to_numpy()
-        is_hexagonal = bool(((row + column) % 2 == 0).all())
-        place = column // 2 if is_hexagonal else column
-        return np.asarray((row % step == 0) & (place % step == 0))
-    return np.asarray(np.arange(spots) % step**2 == 0)
-
-
-def _read(file: PredictionFile, genes: Sequence[str], shown: NDArray[np.bool_]) -> AnnData:
-    """Read expression and spread of the spots that are shown, in bounded memory."""
-    layers = [name for name in ("std",) if name in file.layers]
-    if shown.all():
-        return file.read(genes, layers=layers)
-    parts = []
-    for start in range(0, len(shown), _SPOTS_AT_ONCE):
-        rows = slice(start, start + _SPOTS_AT_ONCE)
-        parts.append(file.read(genes, rows, layers)[shown[rows]].copy())
-    return anndata.concat(parts, merge="first", uns_merge="first")
-
-
-def _genes(
-    file: PredictionFile, spots: int, options: ReportOptions
-) -> tuple[list[str], str, list[str]]:
-    """Choose the genes of a page: symbols, how they were chosen, what a user should know of it."""
-    if spots == 0:
-        raise DataError(f"{file.path} has no spots to show.", hint="Predict the slide again.")
-    room = max(MOST_VALUES // spots, 1)
-    if options.genes is not None:
-        wanted = list(dict.fromkeys(options.genes))
-        if len(wanted) > room:
-            raise UsageError(
-                f"{len(wanted):,} genes of {spots:,} spots are more than a page holds.",
-                hint=f"Give at most {room:,} with --genes.",
-            )
-        return wanted, "as asked for", []
-    count = min(options.max_genes, room, len(file.genes))
-    warnings = []
-    if count == room < min(options.max_genes, len(file.genes)):
-        warnings.append(
-            f"{spots:,} spots leave room for {room:,} genes on a page; --genes names others."
-        )
-    if "heldout_pcc" in file.var:
-        score, by = file.var["heldout_pcc"], "best on held-out data first"
-    else:
-        score, by = _variance(file), "most varying first"
-    order = np.argsort(-np.nan_to_num(score.to_numpy(np.float64), nan=-np.inf), kind="stable")
-    return [file.genes[at] for at in order[:count]], by, warnings
-
-
-def _variance(file: PredictionFile) -> pd.Series:
-    """Return each gene's variance over the first spots: enough to choose by."""
-    some = file.read(rows=slice(0, _SAMPLE_SPOTS), layers=())
-    return pd.Series(np.asarray(some.X).var(axis=0), index=some.var_names)

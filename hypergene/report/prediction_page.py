@@ -49,6 +49,7 @@ def prediction_page(
     genes_in_file: int,
     chosen_by: str,
     warnings: Sequence[str] = (),
+    index: str | None = None,
 ) -> str:
     """Return the page.
 
@@ -65,6 +66,8 @@ def prediction_page(
         How those on the page were chosen, to stand behind "200 of 9,731 genes, ".
     warnings
         What else a reader should know of the page, beside the prediction's own warnings.
+    index
+        Name of the index page beside it; None = there is none.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def prediction_page(
         .get_template("prediction.html")
         .render(
             name=name,
+            index=index,
             policy=content_policy(scripts, evaluates=True),
             scripts=[Markup(text) for text in scripts],
             style=asset("page.css"),

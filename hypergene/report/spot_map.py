@@ -71,7 +71,7 @@ def spot_map(
         lod_timeout=300,
         name="plot",
     )
-    plot.add_tools(SaveTool(filename="predicted"))
+    plot.add_tools(SaveTool(name="save"))
     plot.toolbar.logo = None
     plot.axis.visible = False
     plot.grid.visible = False

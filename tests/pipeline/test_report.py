@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import hypergene
 from hypergene.errors import DataError, HypergeneError, OutputError, UsageError
 from hypergene.output import open_prediction
 from hypergene.output.anndata_file import write_anndata
+from hypergene.pipeline import page_content as content
 from hypergene.pipeline import report as job
+from hypergene.pipeline.page_content import shown_spots
 from hypergene.pipeline.predict import PredictOptions, predict_to_file
 from hypergene.pipeline.report import (
     ReportOptions,
     report_one,
     report_several,
-    shown_spots,
     write_report,
 )
 from hypergene.pipeline.tile import tile
@@ -174,6 +176,54 @@ def test_what_is_no_prediction_is_refused(tmp_path: Path) -> None:
         write_report([tmp_path / "x.zarr", tmp_path / "y.h5ad"])
 
 
+def test_a_folder_means_the_predictions_in_it(
+    made: Path, painted_slide: Path, tmp_path: Path
+) -> None:
+    write_anndata(tiny_prediction(), tmp_path / "b.h5ad", format="h5ad")
+    tile(painted_slide, tmp_path, layout="st")
+    index = write_report(tmp_path)
+    assert index == tmp_path / "report" / "index.html"
+    assert {path.name for path in index.parent.iterdir()} == {"index.html", "made.html", "b.html"}
+    assert 'href="index.html"' in (index.parent / "made.html").read_text("utf-8")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no prediction in the folder .*empty"):
+        write_report(tmp_path / "empty")
+    with pytest.raises(UsageError, match="No prediction was given"):
+        write_report([])
+
+
+def test_a_gene_that_one_prediction_lacks_stops_no_other(made: Path, tmp_path: Path) -> None:
+    poorer = tmp_path / "poorer.zarr"
+    write_anndata(tiny_prediction()[:, ["ERBB2"]].copy(), poorer)
+    _, outcomes = report_several([poorer, made], tmp_path / "pages", ReportOptions(genes=("KRT8",)))
+    assert "no prediction of KRT8" in str(outcomes[0].error)
+    assert outcomes[1].error is None
+
+
+def _no_mpp(adata: AnnData) -> None:
+    del adata.uns["hypergene"]["mpp"]
+
+
+def _no_diameter(adata: AnnData) -> None:
+    adata.uns["spatial"]["slide"]["scalefactors"] = {}
+
+
+def _no_place(adata: AnnData) -> None:
+    adata.obsm["spatial"][3, 0] = np.nan
+
+
+@pytest.mark.parametrize("damage", [_no_mpp, _no_diameter, _no_place])
+def test_a_prediction_that_does_not_say_where_its_spots_are_is_refused(
+    tmp_path: Path, damage: Callable[[AnnData], None]
+) -> None:
+    adata = tiny_prediction()
+    damage(adata)
+    write_anndata(adata, tmp_path / "p.zarr")
+    with pytest.raises(DataError, match=r"p\.zarr does not say where its spots lie") as error:
+        write_report(tmp_path / "p.zarr")
+    assert error.value.hint
+
+
 def test_two_of_one_name_or_of_two_folders_need_a_word(made: Path, tmp_path: Path) -> None:
     twin = tmp_path / "b" / "made.zarr"
     with pytest.raises(UsageError, match="lie in 2 folders"):
@@ -187,7 +237,7 @@ def test_two_of_one_name_or_of_two_folders_need_a_word(made: Path, tmp_path: Pat
 def test_many_spots_leave_room_for_fewer_genes(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "MOST_VALUES", 80 * 3 + 7)
+    monkeypatch.setattr(content, "MOST_VALUES", 80 * 3 + 7)
     outcome = report_one(made, tmp_path / "r.html")
     assert outcome.genes == 3
     assert "80 spots leave room for 3 genes" in outcome.warnings[0]
@@ -207,8 +257,8 @@ def test_of_too_many_spots_a_regular_part_is_shown_and_the_page_says_so(
         seen.append(adata)
         return prediction_page(adata, **more)
 
-    monkeypatch.setattr(job, "MOST_SPOTS", 79)
-    monkeypatch.setattr(job, "_SPOTS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(content, "MOST_SPOTS", 79)
+    monkeypatch.setattr(content, "_SPOTS_AT_ONCE", rows_at_once)
     monkeypatch.setattr(job, "prediction_page", remember)
     outcome = report_one(made, tmp_path / "r.html")
     (shown,) = seen

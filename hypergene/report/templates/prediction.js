@@ -43,8 +43,8 @@
   // ---- The map: Bokeh draws; this script sets its data and its window.
   await Bokeh.embed.embed_item(JSON.parse($("bokeh-map").textContent), $("map"));
   const model = (name) => Bokeh.documents[0].get_model_by_name(name);
-  const [plot, source, spots, colours, bar, slide] =
-    ["plot", "spots", "spots-drawn", "colours", "bar", "slide"].map(model);
+  const [plot, source, spots, colours, bar, slide, save] =
+    ["plot", "spots", "spots-drawn", "colours", "bar", "slide", "save"].map(model);
   const numberTicker = bar.ticker;
 
   const ends = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
@@ -126,6 +126,7 @@
       major_label_overrides: new Map(categories.map((name, number) => [number, name])),
     });
     plot.title.text = title;
+    save.filename = `${document.title.split(":")[0]} ${title}`.replace(/[^\w.-]+/g, "_");
     source.data = { x, y, value };
     say(gene, about, title, unit, categories);
     requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -200,13 +201,13 @@
   }
   const rows = () => [...$("genes").tBodies[0].rows];
   const matching = () => rows().filter((row) => !row.hidden);
-  const say_found = (said) => { $("found").textContent = said; };
+  const sayFound = (said) => { $("found").textContent = said; };
 
   $("search").addEventListener("input", () => {
     const wanted = $("search").value.trim().toLowerCase();
     for (const row of rows()) row.hidden = !row.dataset.find.includes(wanted);
     const count = matching().length;
-    say_found(count ? `${count} of ${page.genes.length} genes; Enter shows ${best(wanted).name}.`
+    sayFound(count ? `${count} of ${page.genes.length} genes; Enter shows ${best(wanted).name}.`
       : `No gene on this page is called so; hypergene report --genes puts others of the file on it.`);
   });
   function best(wanted) {
