@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,16 @@ def prediction(
     return done.output
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    path = tmp_path / "made.zarr"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "made.zarr"
     write_anndata(tiny_prediction(), path)
     return path
+
+
+@pytest.fixture
+def made(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "made.zarr"))
 
 
 def test_what_predict_wrote_becomes_a_page(prediction: Path, tmp_path: Path) -> None:

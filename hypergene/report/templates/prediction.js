@@ -41,7 +41,11 @@
   const y = y_px.map((px) => px * page.mm_per_px[1]);
 
   // ---- The map: Bokeh draws; this script sets its data and its window.
-  await Bokeh.embed.embed_item(JSON.parse($("bokeh-map").textContent), $("map"));
+  // WebGL made by the processor is slower than a plain canvas, so only a graphics card's is used.
+  const quick = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+  const described = $("bokeh-map").textContent;
+  const drawing = quick ? described : described.replace('"output_backend":"webgl"', '"output_backend":"canvas"');
+  await Bokeh.embed.embed_item(JSON.parse(drawing), $("map"));
   const model = (name) => Bokeh.documents[0].get_model_by_name(name);
   const [plot, source, spots, colours, bar, slide, save] =
     ["plot", "spots", "spots-drawn", "colours", "bar", "slide", "save"].map(model);
