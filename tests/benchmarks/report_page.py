@@ -149,9 +149,7 @@ def main() -> None:
         for page in pages(Path(folder), given.predictions, given.spots, given.genes):
             rows.append(measure(browser, page))
             print(rows[-1], flush=True)
-    print(
-        "| page | size | first map | gene, median | gene, p95 | frames/s | frame, p95 | drawn by |"
-    )
+    print("| page | size | first map | gene, median | gene, p95 | frames/s | frame, p95 | by |")
     print("|---|---|---|---|---|---|---|---|")
     print(*rows, sep="\n")
 

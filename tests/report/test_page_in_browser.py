@@ -347,25 +347,23 @@ def test_it_fits_its_window_by_day_and_night(
     assert tab.problems == []
 
 
-@pytest.mark.parametrize(
-    ("webgl", "told"), [("a card's", True), ("software's", False), (None, False)]
-)
+@pytest.mark.parametrize("webgl", ["of a card", "of software", None])
 def test_it_is_drawn_with_webgl_of_a_graphics_card_or_without(
     tab: Tab, folder: Path, webgl: str | None
 ) -> None:
     tab.page.add_init_script(
-        """for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {
+        """const [webgl, RENDERERS] = [WEBGL, [0x1F01, 0x9246]];
+        for (const kind of webgl ? [] : [HTMLCanvasElement, OffscreenCanvas]) {
             const getContext = kind.prototype.getContext;
-            kind.prototype.getContext = function (name, settings) {
-                if (name.includes("webgl")) {
-                    if (!WEBGL) return null;
-                    const isRefused = settings?.failIfMajorPerformanceCaveat;
-                    if (isRefused && WEBGL === "of software") return null;
-                    settings = { ...settings, failIfMajorPerformanceCaveat: false };
-                }
-                return getContext.call(this, name, settings);
+            kind.prototype.getContext = function (name, ...more) {
+                return name.includes("webgl") ? null : getContext.call(this, name, ...more);
             };
-        }""".replace("WEBGL", json.dumps(webgl))
+        }
+        const getParameter = WebGLRenderingContext.prototype.getParameter;
+        WebGLRenderingContext.prototype.getParameter = function (key) {
+            if (!RENDERERS.includes(key)) return getParameter.call(this, key);
+            return webgl === "of a card" ? "A Card" : "Google SwiftShader";
+        };""".replace("WEBGL", json.dumps(webgl))
     )
     tab.open(folder / "circles.html")
     assert (tab.model("plot", "output_backend") == "webgl") == (webgl == "of a card")

@@ -42,9 +42,15 @@
 
   // ---- The map: Bokeh draws; this script sets its data and its window.
   // WebGL made by the processor is slower than a plain canvas, so only a graphics card's is used.
-  const quick = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+  function hasCard() {
+    const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+    if (!gl) return false;
+    const known = gl.getExtension("WEBGL_debug_renderer_info");
+    const name = String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+    return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+  }
   const described = $("bokeh-map").textContent;
-  const drawing = quick ? described : described.replace('"output_backend":"webgl"', '"output_backend":"canvas"');
+  const drawing = hasCard() ? described : described.replace('"output_backend":"webgl"', '"output_backend":"canvas"');
   await Bokeh.embed.embed_item(JSON.parse(drawing), $("map"));
   const model = (name) => Bokeh.documents[0].get_model_by_name(name);
   const [plot, source, spots, colours, bar, slide, save] =
