@@ -148,7 +148,9 @@ def test_every_key_of_a_prediction_is_in_the_output_format(
     assert [name for name in named if name not in text] == []
 
 
-@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name
+)
 def test_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
@@ -162,3 +164,18 @@ def test_the_rooms_named_in_the_data_flow_exist() -> None:
     assert len(names) > 20
     for name in names:
         assert pkgutil.resolve_name(f"hypergene.{name}")
+
+
+def test_every_check_of_the_doctor_is_in_its_page() -> None:
+    from hypergene.pipeline.doctor import examine
+
+    text = (DOCS / "doctor.md").read_text()
+    found = examine(offline=True)
+    assert len(found) > 15
+    assert [each.group for each in found if f"`{each.group}`" not in text] == []
+    assert [each.code for each in found if f"`{each.code}`" not in text] == []
+
+
+def test_the_example_about_models_runs() -> None:
+    (example,) = re.findall(r"```python\n(.+?)```", (DOCS / "models.md").read_text(), re.S)
+    exec(example, {})

@@ -9,8 +9,8 @@ import pytest
 import hypergene
 
 PUBLIC = (
-    *("tile", "predict", "finetune", "pretrain", "evaluate", "load_model", "open_slide"),
-    "write_report",
+    *("tile", "predict", "predict_to_file", "predict_cohort", "finetune", "pretrain", "evaluate"),
+    *("load_model", "open_slide", "plot", "export", "write_report"),
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 

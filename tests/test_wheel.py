@@ -38,7 +38,9 @@ def test_every_module_and_the_type_marker_are_in_it(wheel: zipfile.ZipFile) -> N
 def test_every_model_is_in_it_as_it_stands_in_the_repository(wheel: zipfile.ZipFile) -> None:
     models = REPOSITORY / "models"
     files = [path for path in models.rglob("*") if path.is_file()]
-    assert {"config.json", "model.safetensors", "README.md"} <= {path.name for path in files}
+    assert {"config.json", "model.safetensors", "README.md", "SHA256SUMS"} <= {
+        path.name for path in files
+    }
     for path in files:
         inside = f"hypergene/_models/{path.relative_to(models).as_posix()}"
         assert wheel.read(inside) == path.read_bytes()
@@ -53,7 +55,8 @@ def test_the_licence_is_in_it(wheel: zipfile.ZipFile) -> None:
 def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert tops == {"hypergene", f"hypergene-{__version__}.dist-info"}
-    endings = {Path(name).suffix for name in wheel.namelist() if name.startswith("hypergene/")}
+    inside = [name for name in wheel.namelist() if name.startswith("hypergene/")]
+    endings = {Path(name).suffix for name in inside if Path(name).name != "SHA256SUMS"}
     of_pages = {".html", ".css", ".js"}
     others = {".py", ".typed", ".json", ".safetensors", ".md", ".csv", ".toml"}
     assert endings <= others | of_pages

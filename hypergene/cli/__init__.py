@@ -17,8 +17,12 @@ from hypergene import __version__
 from hypergene.cli.console import log, log_to_stderr, say_error
 from hypergene.cli.data import data_app
 from hypergene.cli.demo import demo
+from hypergene.cli.doctor import doctor
 from hypergene.cli.evaluate import evaluate
+from hypergene.cli.export import export
 from hypergene.cli.finetune import finetune
+from hypergene.cli.models import models_app
+from hypergene.cli.plot import plot
 from hypergene.cli.predict import predict
 from hypergene.cli.pretrain import pretrain
 from hypergene.cli.report import report
@@ -31,14 +35,14 @@ app = typer.Typer(
     epilog="Every option can also be set by an environment variable, e.g. --min-tissue by "
     "HYPERGENE_MIN_TISSUE, or in a TOML file given with --config.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (predict, tile, finetune, pretrain, evaluate, report, demo):
+for command in (predict, tile, finetune, pretrain, evaluate, report, plot, export, demo, doctor):
     app.command()(command)
 app.add_typer(data_app)
+app.add_typer(models_app)
 
 INTERRUPTED = 130
 

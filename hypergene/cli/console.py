@@ -53,6 +53,26 @@ def say_error(message: str, hint: str | None) -> None:
     typer.echo(f"{label} {message}" + (f"\n{hint}" if hint else ""), err=True)
 
 
+def columns(rows: Sequence[Sequence[str]], *, to_the_right: Sequence[int] = ()) -> str:
+    """Lay out rows of text in columns, two spaces apart.
+
+    Parameters
+    ----------
+    rows
+        As many cells each.
+    to_the_right
+        Numbers of the columns whose cells stand to the right, as numbers do.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number in to_the_right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
 class Reporter:
     """Print one slide's outcome: the result on stdout, how it went on stderr.
 

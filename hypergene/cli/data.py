@@ -1,4 +1,4 @@
-"""``hypergene data``: what local data are, before anything is learnt from them."""
+"""``hypergene data``: what local data are before anything is learnt from them; an example."""
 
 from __future__ import annotations
 
@@ -14,15 +14,10 @@ from hypergene.cli.options import option
 
 data_app = typer.Typer(
     name="data",
-    help="Look at local data before training.",
+    help="Look at local data before training, or paint some to try it on.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-@data_app.callback()
-def _data() -> None:
-    """Keep ``check`` a command of its own: Typer would run a single one as the group itself."""
 
 
 @data_app.command()
@@ -59,3 +54,19 @@ def check(
         log.info("Contact sheet: %s", out / CONTACT_SHEET)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@data_app.command()
+def example(
+    out: Annotated[Path, option("--out", "-o", help="Folder to make.")] = Path("painted-visium"),
+    config: shared.Config = None,
+    debug: shared.Debug = False,
+) -> None:
+    """Paint a small Visium cohort to try training and evaluation on.
+
+    Three patients with two sections each, as Space Ranger writes them, their slides, and a slide
+    without counts. Everything is painted: no tissue, no measurement, invented genes.
+    """
+    from hypergene.pipeline.painted_visium import write_painted_visium
+
+    typer.echo(str(write_painted_visium(out)))

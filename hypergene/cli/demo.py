@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hypergene.cli import completion
 from hypergene.cli import options as shared
 from hypergene.cli.console import Reporter
 from hypergene.cli.options import option
@@ -24,7 +25,12 @@ def demo(
         Path | None, option("--out", "-o", help="Folder for the results.", show_default=False)
     ] = None,
     model: Annotated[
-        str | None, option("--model", help="Name or folder of a model.  [default: her2st-small]")
+        str | None,
+        option(
+            "--model",
+            help="Name or folder of a model.  [default: her2st-small]",
+            autocompletion=completion.models,
+        ),
     ] = None,
     mpp: shared.Mpp = None,
     device: shared.Device = "auto",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hypergene.cli import completion
 from hypergene.cli import options as shared
 from hypergene.cli import samples as given
 from hypergene.cli.genes import parse_genes
@@ -20,7 +21,12 @@ def evaluate(
         Path | None, option("--out", "-o", help="Folder for the report and its tables.")
     ] = None,
     model: Annotated[
-        str | None, option("--model", help="Name or folder of the model to score.")
+        str | None,
+        option(
+            "--model",
+            help="Name or folder of the model to score.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -34,7 +40,12 @@ def evaluate(
         option("--cv", help="Train a recipe anew without each patient (or section), and score it."),
     ] = None,
     preset: Annotated[
-        str | None, option("--preset", help="Recipe to cross-validate.  [default: hypergene]")
+        str | None,
+        option(
+            "--preset",
+            help="Recipe to cross-validate.  [default: hypergene]",
+            autocompletion=completion.presets,
+        ),
     ] = None,
     recipe: Annotated[Path | None, option("--recipe", help="TOML file over the preset.")] = None,
     set: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hypergene.cli import completion
 from hypergene.cli import options as shared
 from hypergene.cli import samples as given
 from hypergene.cli.console import is_speaker
@@ -28,7 +29,11 @@ def finetune(
     ] = None,
     preset: Annotated[
         str,
-        option("--preset", help="Recipe to start from: hypergene, hyperst, delst, nh2st or clip."),
+        option(
+            "--preset",
+            help="Recipe to start from: hypergene, hyperst, delst, nh2st or clip.",
+            autocompletion=completion.presets,
+        ),
     ] = "hypergene",
     recipe: Annotated[Path | None, option("--recipe", help="TOML file over the preset.")] = None,
     set: Annotated[

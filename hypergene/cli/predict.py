@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hypergene.cli import completion
 from hypergene.cli import options as shared
 from hypergene.cli.console import Reporter, exit_code
 from hypergene.cli.genes import parse_genes
@@ -37,13 +38,17 @@ def predict(
         Path | None,
         option("--samples", help="CSV sheet: slide, and if wanted sample, mpp, coords, tissue."),
     ] = None,
-    model: Annotated[str, option("--model", help="Name or folder of a model.")] = "her2st-small",
+    model: Annotated[
+        str,
+        option("--model", help="Name or folder of a model.", autocompletion=completion.models),
+    ] = "her2st-small",
     layout: Annotated[
         str | None,
         option(
             "--layout",
             help="visium, visium-6.5, visium-11, visium-hd-2, -8 or -16, st, xenium or grid.  "
             "[default: the model's own]",
+            autocompletion=completion.layouts,
         ),
     ] = None,
     diameter: shared.Diameter = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hypergene.cli import completion
 from hypergene.cli import options as shared
 from hypergene.cli.console import Reporter, exit_code
 from hypergene.cli.options import option
@@ -19,6 +20,7 @@ def tile(
         option(
             "--layout",
             help="visium, visium-6.5, visium-11, visium-hd-2, -8 or -16, st, xenium or grid.",
+            autocompletion=completion.layouts,
         ),
     ] = "visium",
     diameter: shared.Diameter = None,

@@ -25,8 +25,8 @@ _STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 _TRIES, _SETTLE_S = 20, 0.05
 
-_OUTPUTS = frozenset({"zarr.json", ".zgroup", ".zarray", "config.json"})
-"""Files by which a folder is known as an output: a Zarr store or a model."""
+_OUTPUTS = frozenset({"zarr.json", ".zgroup", ".zarray", "config.json", "vitessce.json"})
+"""Files by which a folder is known as an output: a Zarr store, a model or an export."""
 
 _LONGEST = 60
 """Characters of a name in that of its draft: the whole may be longer than a file system takes."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,37 @@ from hypergene.spots import Layout, Spots
 CIRCLE_CORNERS = 32
 """Corners of the polygon that stands for a circle; its area is 0.6 % below the circle's."""
 
-_BLOCK = 4096
-"""Spots formatted at a time, so that memory does not grow with their number."""
+_BLOCK_VALUES = 2**16
+"""Numbers formatted at a time (5 MB), so that memory does not grow with the number of spots."""
+
+Columns = Mapping[str, npt.NDArray[np.generic]]
+
+
+class WriteSpots(Protocol):
+    """Adds a block of spots to a file; :func:`geojson_writer` lends one."""
+
+    def __call__(
+        self,
+        spots: Spots,
+        tissue_fraction: npt.ArrayLike | None = None,
+        *,
+        measurements: Columns | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        """Write m spots.
+
+        Parameters
+        ----------
+        spots
+            The m spots.
+        tissue_fraction
+            float (m,), share of each spot's area on tissue, 0–1.
+        measurements
+            Name -> (m,) numbers or booleans, beside ``array_row`` and ``array_col``. What is not
+            finite is left out of its spot: QuPath takes numbers only.
+        classes
+            QuPath's class of each spot; None = unclassified. ``"a: b"`` is class b derived from a.
+        """
 
 
 def write_geojson(
@@ -54,8 +84,8 @@ def write_geojson(
 
     References
     ----------
-    RFC 7946 (GeoJSON); QuPath's ``objectType`` and ``measurements`` properties as its GeoJSON
-    export writes them.
+    RFC 7946 (GeoJSON); QuPath's ``objectType``, ``classification`` and ``measurements`` as
+    ``qupath.lib.io.QuPathTypeAdapters`` (QuPath 0.4 to 0.6) reads them.
     """
     with geojson_writer(path, overwrite=overwrite) as write:
         write(spots, tissue_fraction)
@@ -63,14 +93,17 @@ def write_geojson(
 
 @contextmanager
 def geojson_writer(
-    path: Path, *, overwrite: bool = False
-) -> Iterator[Callable[[Spots, npt.ArrayLike | None], None]]:
-    """Lend a function that adds blocks of spots, and their tissue fractions, to one file.
+    path: Path, *, overwrite: bool = False, about: Mapping[str, Any] | None = None
+) -> Iterator[WriteSpots]:
+    """Lend a function that adds blocks of spots, with what is known of them, to one file.
 
     Parameters
     ----------
     path, overwrite
         As for :func:`write_geojson`, and so is what is written.
+    about
+        Plain values that stand in the collection under ``"hypergene"``: RFC 7946 allows such
+        foreign members, and QuPath passes over them.
 
     Raises
     ------
@@ -81,12 +114,20 @@ def geojson_writer(
         atomic_path(path, overwrite=overwrite) as draft,
         draft.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        file.write('{"type":"FeatureCollection","features":[')
+        said = "" if about is None else f'"hypergene":{json.dumps(dict(about))},'
+        file.write('{"type":"FeatureCollection",' + said + '"features":[')
         separator = "\n"
 
-        def write(spots: Spots, tissue_fraction: npt.ArrayLike | None) -> None:
+        def write(
+            spots: Spots,
+            tissue_fraction: npt.ArrayLike | None = None,
+            *,
+            measurements: Columns | None = None,
+            classes: Sequence[str] | None = None,
+        ) -> None:
             nonlocal separator
-            for feature in _features(spots, _measurements(spots, tissue_fraction)):
+            columns = _measurements(spots, tissue_fraction) | dict(measurements or {})
+            for feature in _features(spots, columns, classes):
                 file.write(separator + feature)
                 separator = ",\n"
 
@@ -112,27 +153,61 @@ def _measurements(
     return measurements
 
 
-def _features(spots: Spots, measurements: dict[str, npt.NDArray[np.generic]]) -> Iterator[str]:
-    outline = _outline(spots.layout, spots.mpp)
+def _features(spots: Spots, measurements: Columns, classes: Sequence[str] | None) -> Iterator[str]:
+    ring = outline(spots.layout, spots.mpp)
     # Formatting through one template a spot is several times faster than dumping nested lists.
     template = (
         '{"type":"Feature","geometry":{"type":"Polygon","coordinates":[['
-        + ",".join(["[%.2f,%.2f]"] * len(outline))
-        + ']]},"properties":{"objectType":"detection","name":%s,"measurements":{'
-        + ",".join(f'"{key}":%s' for key in measurements)
-        + "}}}"
+        + ",".join(["[%.2f,%.2f]"] * len(ring))
+        + ']]},"properties":{"objectType":"detection","name":%s,%s"measurements":{%s}}}'
     )
-    for start in range(0, len(spots), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        corners = (spots.xy_px[block, None, :] + outline).reshape(-1, 2 * len(outline))
+    pairs = [
+        json.dumps(name).replace("%", "%%") + (":%.4g" if values.dtype.kind == "f" else ":%d")
+        for name, values in measurements.items()
+    ]
+    every = ",".join(pairs)
+    step = max(16, _BLOCK_VALUES // (len(pairs) + 2 * len(ring)))
+    for start in range(0, len(spots), step):
+        block = slice(start, min(start + step, len(spots)))
+        corners = (spots.xy_px[block, None, :] + ring).reshape(-1, 2 * len(ring))
         names = map(json.dumps, spots.names[block].tolist())
-        values = zip(*(column[block].tolist() for column in measurements.values()), strict=True)
-        for ring, name, row in zip(corners.tolist(), names, values, strict=True):
-            yield template % (*ring, name, *row)
+        values = np.column_stack(
+            [np.asarray(column[block], dtype=np.float64) for column in measurements.values()]
+        )
+        finite = np.isfinite(values)
+        whole: npt.NDArray[np.bool_] = np.all(finite, axis=1)
+        rows = zip(corners.tolist(), names, values.tolist(), strict=True)
+        for at, (polygon, name, row) in enumerate(rows):
+            if whole[at]:
+                measured = every % tuple(row)
+            else:
+                known = finite[at].tolist()
+                measured = ",".join(
+                    pair % value
+                    for pair, value, is_known in zip(pairs, row, known, strict=True)
+                    if is_known
+                )
+            kind = ""
+            if classes is not None:
+                kind = f'"classification":{{"name":{json.dumps(classes[start + at])}}},'
+            yield template % (*polygon, name, kind, measured)
 
 
-def _outline(layout: Layout, mpp: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Return a spot's closed ring around (0, 0) in level-0 px, (corners + 1, 2), angle rising."""
+def outline(layout: Layout, mpp: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Return a spot's closed ring around (0, 0).
+
+    Parameters
+    ----------
+    layout
+        Shape, size and orientation of the spot.
+    mpp
+        µm per level-0 px along x and y.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (corners + 1, 2), level-0 px, angle rising.
+    """
     if layout.shape == "circle":
         corners, reach = CIRCLE_CORNERS, 1.0
     else:

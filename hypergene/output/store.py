@@ -47,8 +47,14 @@ class Store:
         """Write one element of an AnnData, or a whole one under ``"/"``, as anndata encodes it."""
         from anndata.experimental import write_dispatched
 
+        # anndata 0.13 takes a name inside a group, and no path to one.
+        parent, _, name = key.rpartition("/")
         write_dispatched(
-            self.group, key, element, callback=_write_element, dataset_kwargs=self._options
+            self.group[parent] if parent else self.group,
+            name or key,
+            element,
+            callback=_write_element,
+            dataset_kwargs=self._options,
         )
 
     def matrix(self, key: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> Any:
@@ -173,17 +179,26 @@ def _write_element(
     import pandas as pd
 
     if isinstance(element, pd.DataFrame):
-        element = _with_categories(element)
+        element = _as_stored(element)
     elif isinstance(element, np.ndarray) and element.ndim > 1 and element.size:
         dataset_kwargs = {**dataset_kwargs, "chunks": _chunks(element.shape)}
     write(store, key, element, dataset_kwargs=dataset_kwargs)
 
 
-def _with_categories(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose text columns are categories where a value repeats or is missing."""
+def _as_stored(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose text is categories where a value repeats or is missing, else plain.
+
+    pandas 3 makes arrays with a mask of all text, and anndata stores them so; older readers and
+    those of other languages know strings alone.
+    """
+    from pandas.api.types import is_string_dtype
+
     text = table.select_dtypes(include=["object", "string"])
-    repeats = [name for name in text if text[name].nunique() < len(table)]
-    return table.astype(dict.fromkeys(repeats, "category"))
+    kinds = {name: "category" if text[name].nunique() < len(table) else object for name in text}
+    stored = table.astype(kinds)
+    if is_string_dtype(stored.index):
+        stored.index = stored.index.astype(object)
+    return stored
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -74,13 +74,10 @@ def _summary(model: HyperGene) -> str:
     config = model.config
     encoder, layout = config.encoder, config.layout
     widths = " and ".join(f"{um:g} µm" for um in encoder.tile_um)
-    pretrained = "trained from scratch"
-    if encoder.pretrained:
-        pretrained = f"started from the weights of {encoder.source or encoder.name}"
     rows = {
         "tissue": config.provenance.tissue,
         "genes": f"{len(config.genes):,}",
-        "encoder": f"{_network(encoder)}, {_size(model.encoder)} parameters, {pretrained}",
+        "encoder": encoder_summary(model),
         "sees": f"{widths} around a spot, at {encoder.tile_px} px",
         "own lattice": f"{layout.name}: {layout.diameter_um:g} µm spots, "
         f"{layout.pitch_um:g} µm apart",
@@ -95,6 +92,15 @@ def _summary(model: HyperGene) -> str:
         rows["licence"] += f"; the encoder's weights in this folder come from {encoder.source} and "
         rows["licence"] += f"stay under their own: {encoder.licence}"
     return _table(["", ""], rows.items())
+
+
+def encoder_summary(model: HyperGene) -> str:
+    """Say which network reads the tiles, how large it is, and what it started from."""
+    encoder = model.config.encoder
+    pretrained = "trained from scratch"
+    if encoder.pretrained:
+        pretrained = f"started from the weights of {encoder.source or encoder.name}"
+    return f"{_network(encoder)}, {_size(model.encoder)} parameters, {pretrained}"
 
 
 def _network(encoder: EncoderConfig) -> str:

@@ -147,7 +147,8 @@ def check_samples(
     Examples
     --------
     >>> from hypergene.pipeline.data_check import check_samples
-    >>> check_samples("sections.csv", mpp=0.5).ok  # doctest: +SKIP
+    >>> check_samples("sections.csv").ok
+    True
     """
     options = replace(options or DataCheckOptions(), **overrides)
     if isinstance(samples, str | Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def demo(slide: Path | None, out: Path, options: DemoOptions) -> tuple[Outcome, 
     slide
         A slide to use; None = the sample (see :func:`sample_slide`).
     out
-        Folder for the prediction, the picture and, if one must be painted, the slide.
+        Folder for the prediction, the picture and, if none is given, the slide.
     options
         See :class:`DemoOptions`.
 
@@ -93,7 +94,7 @@ def sample_slide(given: Path | None, folder: Path) -> tuple[Path, str]:
 
     In this order: the path given; the file ``HYPERGENE_SAMPLE`` names; OpenSlide's public
     CMU-1-Small-Region.svs (fetched once, its sha256 checked, kept in the user's cache); a slide
-    painted by hypergene itself, written to `folder`.
+    painted by hypergene itself. The last two are put into ``slide/`` in `folder`.
     """
     if given is not None:
         return given, f"Sample slide: {given}, as given."
@@ -105,7 +106,7 @@ def sample_slide(given: Path | None, folder: Path) -> tuple[Path, str]:
         log.warning(
             "The public sample slide could not be fetched from %s (%s).", SAMPLE_URL, _brief(error)
         )
-        painted = folder / "painted-slide.tiff"
+        painted = folder / "slide" / "painted-slide.tiff"
         with atomic_path(painted, overwrite=True) as draft:
             paint_slide(draft)
         log.warning(
@@ -114,7 +115,10 @@ def sample_slide(given: Path | None, folder: Path) -> tuple[Path, str]:
             "Give a slide (hypergene demo SLIDE) or set HYPERGENE_SAMPLE to use a real one."
         )
         return painted, f"Sample slide: {painted}, painted by hypergene (not real tissue)."
-    return fetched, f"Sample slide: OpenSlide's CMU-1-Small-Region.svs (CC0), real H&E, {fetched}."
+    sample = folder / "slide" / fetched.name  # where its user finds it, to look at and use again
+    with atomic_path(sample, overwrite=True) as draft:
+        shutil.copyfile(fetched, draft)
+    return sample, f"Sample slide: OpenSlide's CMU-1-Small-Region.svs (CC0), real H&E, {sample}."
 
 
 def _fetch_sample() -> Path:

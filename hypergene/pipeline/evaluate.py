@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from hypergene.features.cache import ArrayCache
 from hypergene.pipeline.evaluation.cross_validate import cross_validate
@@ -14,6 +13,8 @@ from hypergene.pipeline.evaluation.mechanism import Labels, read_labels
 from hypergene.pipeline.evaluation.options import EvaluateOptions, check_options
 from hypergene.pipeline.evaluation.run import EvaluationRun
 from hypergene.pipeline.evaluation.writing import refuse_finished
+from hypergene.pipeline.keywords import EvaluateKeywords
+from hypergene.pipeline.options import with_overrides
 from hypergene.pipeline.outcome import Stopwatch
 from hypergene.st import Sample, read_samples
 from hypergene.st.gmt import read_gmt
@@ -23,7 +24,7 @@ def evaluate(
     samples: str | Path | Sequence[Sample],
     out: str | Path,
     options: EvaluateOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[EvaluateKeywords],
 ) -> Path:
     """Score a model, a recipe or another tool's predictions on samples with measured expression.
 
@@ -52,9 +53,13 @@ def evaluate(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.evaluate("test.csv", "scores", model="m", train="train.csv")  # doctest: +SKIP
+    >>> report = hypergene.evaluate(
+    ...     "sections.csv", "scores", model="run/model", train="A1,A2", replicates=100
+    ... )
+    >>> report.name
+    'report.html'
     """
-    options = replace(options or EvaluateOptions(), **overrides)
+    options = with_overrides(options or EvaluateOptions(), overrides)
     out = Path(out)
     check_options(options)
     refuse_finished(out, overwrite=options.overwrite)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -21,8 +21,9 @@ from hypergene.pipeline.evaluation.held_out import standings
 from hypergene.pipeline.gene_choice import GeneFiles, choose_genes, sets_to_score
 from hypergene.pipeline.held_out import score_held_out
 from hypergene.pipeline.hierarchy import draw_hierarchy
+from hypergene.pipeline.keywords import FinetuneKeywords
 from hypergene.pipeline.leaks import refuse_seen_pixels, refuse_twins_across
-from hypergene.pipeline.options import as_tuple
+from hypergene.pipeline.options import as_tuple, with_overrides
 from hypergene.pipeline.run_name import run_name
 from hypergene.pipeline.tensorboard_log import check_tensorboard
 from hypergene.pipeline.training_run import TrainingRun
@@ -112,7 +113,7 @@ def finetune(
     samples: str | Path | Sequence[Sample],
     out: str | Path,
     options: FinetuneOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[FinetuneKeywords],
 ) -> Path:
     """Train a model on slides with measured expression.
 
@@ -151,9 +152,10 @@ def finetune(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.finetune("sections.csv", "my-model", test=("P3",), seed=1)  # doctest: +SKIP
+    >>> model = hypergene.finetune("sections.csv", "run", recipe="small.toml", test=("B1", "B2"))
+    >>> adata = hypergene.predict("slide.svs", model=model)
     """
-    options = replace(options or FinetuneOptions(), **overrides)
+    options = with_overrides(options or FinetuneOptions(), overrides)
     out = Path(out)
     with distributed.session(options.device) as device:
         _finetune(samples, out, options, device)

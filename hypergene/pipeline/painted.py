@@ -46,6 +46,26 @@ _LYMPHOCYTES = Nuclei(per_mm2=9000, radius_um=2.9, elongation=1.05, dye=1.25)
 _EPITHELIUM = Nuclei(per_mm2=9000, radius_um=3.8, elongation=1.5, dye=0.9)
 
 
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A painted section, and what was painted where.
+
+    Attributes
+    ----------
+    image
+        uint8 (size, size, 3), RGB.
+    tissue, tumour, infiltrate, glands
+        float32 (size, size), 0..1: the section on its glass; in it crowded nuclei, lymphocytes,
+        and rings of epithelium with their lumen.
+    """
+
+    image: NDArray[np.uint8]
+    tissue: Field
+    tumour: Field
+    infiltrate: Field
+    glands: Field
+
+
 def paint_slide(path: Path, *, size_px: int = 2560, mpp: float = 0.75, seed: int = 0) -> Path:
     """Paint a slide and write it as a pyramidal tiled TIFF with its resolution.
 
@@ -65,7 +85,15 @@ def paint_slide(path: Path, *, size_px: int = 2560, mpp: float = 0.75, seed: int
     pathlib.Path
         `path`.
     """
-    level = paint_tissue(size_px, mpp=mpp, seed=seed)
+    return write_slide(path, paint_tissue(size_px, mpp=mpp, seed=seed).image, mpp=mpp)
+
+
+def write_slide(path: Path, image: NDArray[np.uint8], *, mpp: float) -> Path:
+    """Write an image, uint8 (height, width, 3), as a pyramidal tiled TIFF with its resolution.
+
+    `mpp` is µm per px. Each further level has half the width and height. Returns `path`.
+    """
+    level = image
     with tifffile.TiffWriter(path) as file:
         scale = 1
         while True:
@@ -87,13 +115,21 @@ def paint_slide(path: Path, *, size_px: int = 2560, mpp: float = 0.75, seed: int
             scale *= 2
 
 
-def paint_tissue(size_px: int, *, mpp: float, seed: int = 0) -> NDArray[np.uint8]:
+def paint_tissue(
+    size_px: int, *, mpp: float, seed: int = 0, dyes: tuple[float, float] = (1.0, 1.0)
+) -> Painting:
     """Paint a square of H&E-like tissue on glass.
 
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (size_px, size_px, 3), RGB.
+    Parameters
+    ----------
+    size_px
+        Side of the square, in px.
+    mpp
+        Microns per pixel.
+    seed
+        The same seed paints the same pixels.
+    dyes
+        How strong haematoxylin and eosin are: laboratories differ in it.
     """
     rng = np.random.default_rng(seed)
     tissue = _outline(rng, size_px)
@@ -114,12 +150,15 @@ def paint_tissue(size_px: int, *, mpp: float, seed: int = 0) -> NDArray[np.uint8
         _scatter(rng, haematoxylin, density, kind, mpp)
 
     stain = 1 + 0.08 * _clouds(rng, size_px, cells=3)  # sections are never stained evenly
-    density_rgb = (haematoxylin[..., None] * _HAEMATOXYLIN + eosin[..., None] * _EOSIN) * stain[
-        ..., None
-    ]
+    density_rgb = (
+        haematoxylin[..., None] * (_HAEMATOXYLIN * np.float32(dyes[0]))
+        + eosin[..., None] * (_EOSIN * np.float32(dyes[1]))
+    ) * stain[..., None]
     image = _LIGHT * np.power(10.0, -np.maximum(density_rgb, 0), dtype=np.float32)
     image += 1.6 * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return Painting(
+        np.clip(np.rint(image), 0, 255).astype(np.uint8), tissue, tumour, infiltrate, glands
+    )
 
 
 def _clouds(rng: np.random.Generator, size_px: int, *, cells: int) -> Field:

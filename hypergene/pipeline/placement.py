@@ -17,6 +17,8 @@ from hypergene.slide import (
     Slide,
     SpotQuality,
     TissueMask,
+    TissueOutlines,
+    draw_tissue,
     find_tissue,
     load_tissue,
     measure_quality,
@@ -25,7 +27,7 @@ from hypergene.slide import (
     whole_slide,
 )
 from hypergene.spots import LaidLattice, Layout, Spots, lay_spots, no_whole_spot
-from hypergene.st import check_inside, check_pitch, read_coords
+from hypergene.st import SpotCentres, check_inside, check_pitch, read_coords
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +53,8 @@ def place_spots(
     slide: Slide,
     layout: Layout,
     *,
-    coords: Path | None = None,
-    tissue: str = "auto",
+    coords: str | Path | SpotCentres | None = None,
+    tissue: str | TissueOutlines = "auto",
     min_tissue: float = 0.25,
     offset_um: tuple[float, float] | None = None,
 ) -> SpotsOnTissue:
@@ -70,8 +72,8 @@ def place_spots(
     layout
         The lattice to lay.
     coords
-        A file of spot centres instead of a lattice, see :func:`hypergene.st.read_coords`; of
-        `layout`, spots take their shape and size, unless the file states its own.
+        Spot centres instead of a lattice, or a file of them, see :func:`hypergene.st.read_coords`;
+        of `layout`, spots take their shape and size, unless they have their own.
     tissue
         See :func:`tissue_mask`.
     min_tissue
@@ -98,9 +100,12 @@ def place_spots(
                 "Spots that are given with --coords stay where they are.",
                 hint="Leave --orientation and --offset out, or lay a lattice with --layout.",
             )
-        given = read_coords(coords, layout=layout, mpp=mpp)
-        check_inside(given, slide.dimensions, coords)
-        if (contradiction := check_pitch(given, slide.mpp.source, coords)) is not None:
+        if isinstance(coords, SpotCentres):
+            given = coords.spots(layout, mpp)
+        else:
+            given = read_coords(coords, layout=layout, mpp=mpp)
+        check_inside(given, slide.dimensions, str(coords))
+        if (contradiction := check_pitch(given, slide.mpp.source, str(coords))) is not None:
             slide.warnings.append(contradiction)
     mask = tissue_mask(slide, tissue)
     if given is None:
@@ -215,8 +220,8 @@ def slide_images(slide: Slide, layout: Layout) -> dict[str, Any]:
     return spatial_uns(slide, slide.path.stem, diameter_px)
 
 
-def tissue_mask(slide: Slide, tissue: str) -> TissueMask:
-    """Return the mask that ``--tissue`` names.
+def tissue_mask(slide: Slide, tissue: str | TissueOutlines) -> TissueMask:
+    """Return the mask that ``--tissue`` names, or that somebody drew.
 
     ``"auto"`` is found on the slide and with ``"none"`` everything counts; then come the names of
     installed plugins (:func:`hypergene.slide.tissue_plugins`), then files
@@ -227,6 +232,8 @@ def tissue_mask(slide: Slide, tissue: str) -> TissueMask:
     TissueError
         If there is no such plugin or file, or what it holds is no mask of this slide.
     """
+    if isinstance(tissue, TissueOutlines):
+        return draw_tissue(tissue, slide)
     if tissue == "auto":
         return find_tissue(slide)
     if tissue == "none":

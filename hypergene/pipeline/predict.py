@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from anndata import AnnData
 
 from hypergene.output import atomic_path, stream_anndata
+from hypergene.pipeline.inputs import SlideInput, open_input, settle
+from hypergene.pipeline.keywords import PredictKeywords
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.prediction.about import describe
 from hypergene.pipeline.prediction.encode import Places, encode, room_for_features
@@ -20,22 +21,40 @@ from hypergene.pipeline.prediction.options import PredictOptions
 from hypergene.pipeline.prediction.plan import Plan, make_plan
 from hypergene.pipeline.prediction.readout import Block, SpotScores, matrices, read_out
 from hypergene.report.quality_map import save_quality_map
-from hypergene.slide import Slide, open_slide
+
+if TYPE_CHECKING:
+    from hypergene.pipeline.inputs import SlideLike
 
 __all__ = ["PredictOptions", "predict", "predict_to_file"]
 
 
-def predict(slide: str | Path, options: PredictOptions | None = None, **overrides: Any) -> AnnData:
+def predict(
+    slide: SlideLike,
+    options: PredictOptions | None = None,
+    *,
+    image: str | None = None,
+    shapes: str | None = None,
+    **overrides: Unpack[PredictKeywords],
+) -> AnnData:
     """Predict the expression of every spot of tissue on a slide.
 
     Parameters
     ----------
     slide
-        The slide file.
+        The slide file, or a WSIData, a SpatialData with an H&E image, or an AnnData that names its
+        slide (:func:`hypergene.open_slide` says more). A WSIData brings the tissue that LazySlide
+        found on it (the shapes ``tissues``), an AnnData the spots to predict: those of
+        ``obsm["spatial"]`` that are ``in_tissue``, by their names.
     options
         See :class:`PredictOptions`.
+    image
+        Name of the image of a SpatialData, where it has several.
+    shapes
+        Name of shapes of a WSIData (``"tiles"``) or SpatialData (Visium's spots), at whose centres
+        is predicted instead of on a lattice.
     **overrides
-        Single options by name, over `options`.
+        Single options by name, over `options`. `coords` may be an AnnData, too; `tissue` may name
+        shapes of a WSIData or SpatialData.
 
     Returns
     -------
@@ -57,14 +76,22 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
     Examples
     --------
     >>> import hypergene
-    >>> adata = hypergene.predict("slide.svs", genes=("ERBB2", "CD3E"))  # doctest: +SKIP
+    >>> adata = hypergene.predict("slide.svs", genes=("ERBB2", "CD3E"))
+    >>> list(adata.var_names)
+    ['ERBB2', 'CD3E']
+
+    At spots of your own, here those of an AnnData:
+
+    >>> again = hypergene.predict("slide.svs", genes="ERBB2", coords=adata[:5])
+    >>> list(again.obs_names) == list(adata.obs_names[:5])
+    True
     """
-    options = replace(options or PredictOptions(), **overrides)
+    options, spots = settle(options or PredictOptions(), overrides)
     watch = Stopwatch()
     with watch("open"):
-        opened = open_slide(slide, mpp=options.mpp)
-    with opened:
-        plan = make_plan(opened, options, watch)
+        found = open_input(slide, options, image=image, shapes=shapes, spots=spots)
+    with found.slide:
+        plan = make_plan(found, options, watch)
         kept = {
             place: np.empty((len(plan.placed.spots), matrix.columns), matrix.dtype)
             for place, matrix in matrices(plan, options.dtype).items()
@@ -74,17 +101,20 @@ def predict(slide: str | Path, options: PredictOptions | None = None, **override
             for place, values in block.matrices.items():
                 kept[place][block.rows] = values
 
-        parts, _ = _predict(opened, plan, options, watch, keep, scratch=None)
+        parts, _ = _predict(found, plan, options, watch, keep, scratch=None)
     parts["obsm"]["X_hypergene"] = kept["obsm/X_hypergene"]
     return AnnData(kept["X"], layers={"std": kept["layers/std"]}, **parts)
 
 
 def predict_to_file(
-    slide: str | Path,
+    slide: SlideLike,
     out: str | Path | None = None,
     options: PredictOptions | None = None,
     *,
     name: str | None = None,
+    image: str | None = None,
+    shapes: str | None = None,
+    **overrides: Unpack[PredictKeywords],
 ) -> Outcome:
     """Predict a slide and write ``<stem>.zarr`` (or ``.h5ad``), with ``qc`` also ``<stem>.qc.png``.
 
@@ -92,33 +122,47 @@ def predict_to_file(
 
     Parameters
     ----------
-    slide
-        The slide file.
+    slide, image, shapes
+        As of :func:`predict`.
     out
         Folder for the output; None = beside the slide.
     options
         See :class:`PredictOptions`.
     name
-        Of the output instead of the slide's stem.
+        Of the output instead of the slide's stem (or the image's name).
+    **overrides
+        Single options by name, over `options`.
+
+    Returns
+    -------
+    Outcome
+        The file (``output``), numbers of spots and genes, seconds by stage, warnings.
 
     Raises
     ------
     HypergeneError
         As :func:`predict`, and if the output exists or cannot be written.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> outcome = hypergene.predict_to_file("slide.svs", "results", genes="ERBB2")
+    >>> outcome.output.name, outcome.genes
+    ('slide.zarr', 1)
     """
-    slide, options = Path(slide), options or PredictOptions()
-    folder = slide.parent if out is None else Path(out)
-    target = folder / f"{name or slide.stem}.{options.format}"
-    maps = folder / f"{name or slide.stem}.qc.png"
+    options, given = settle(options or PredictOptions(), overrides)
     watch = Stopwatch()
     with watch("open"):
-        opened = open_slide(slide, mpp=options.mpp)
-    with (
-        opened,
-        atomic_path(maps, overwrite=options.overwrite) if options.qc else nullcontext() as drawn,
-        atomic_path(target, overwrite=options.overwrite) as draft,
-    ):
-        plan = make_plan(opened, options, watch)
+        found = open_input(slide, options, image=image, shapes=shapes, spots=given)
+    with ExitStack() as stack:
+        path = stack.enter_context(found.slide).path
+        folder, stem = found.beside(out), name or path.stem
+        target, maps = folder / f"{stem}.{options.format}", folder / f"{stem}.qc.png"
+        drawn = None
+        if options.qc:
+            drawn = stack.enter_context(atomic_path(maps, overwrite=options.overwrite))
+        draft = stack.enter_context(atomic_path(target, overwrite=options.overwrite))
+        plan = make_plan(found, options, watch)
         spots = len(plan.placed.spots)
         with stream_anndata(
             draft, format=options.format, rows=spots, matrices=matrices(plan, options.dtype)
@@ -128,7 +172,7 @@ def predict_to_file(
                 with watch("write"):
                     stream[block.rows] = block.matrices
 
-            parts, warnings = _predict(opened, plan, options, watch, write, scratch=folder)
+            parts, warnings = _predict(found, plan, options, watch, write, scratch=folder)
             # How long this takes can no longer stand in the file.
             start = time.perf_counter()
             stream.finish(**parts)
@@ -137,7 +181,7 @@ def predict_to_file(
             save_quality_map(spots_alone, drawn)
         watch.seconds["write"] += time.perf_counter() - start
     return Outcome(
-        slide=slide,
+        slide=path,
         output=target,
         spots=spots,
         genes=len(plan.genes),
@@ -147,7 +191,7 @@ def predict_to_file(
 
 
 def _predict(
-    slide: Slide,
+    found: SlideInput,
     plan: Plan,
     options: PredictOptions,
     watch: Stopwatch,
@@ -161,7 +205,7 @@ def _predict(
     """
     places = Places.of(plan)
     with room_for_features(plan, places, scratch) as table:
-        encoded = encode(slide, plan, places, table, options, watch)
+        encoded = encode(found.slide, plan, places, table, options, watch)
         scores = SpotScores(len(plan.placed.spots))
         blocks = read_out(plan, encoded, options.dtype)
         while True:
@@ -171,4 +215,4 @@ def _predict(
                 break
             scores.add(block)
             keep(block)
-    return describe(slide, plan, encoded, scores, options, watch)
+    return describe(found, plan, encoded, scores, options, watch)

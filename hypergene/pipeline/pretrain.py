@@ -6,9 +6,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors.torch import save
@@ -20,8 +20,9 @@ from hypergene.features.device import pick_device
 from hypergene.model.config import EncoderConfig
 from hypergene.model.encoder import TileEncoder
 from hypergene.output import atomic_path
+from hypergene.pipeline.keywords import PretrainKeywords
 from hypergene.pipeline.metrics_log import MetricsLog
-from hypergene.pipeline.options import as_tuple
+from hypergene.pipeline.options import as_tuple, with_overrides
 from hypergene.pipeline.slide_list import NamedSlide, list_slides
 from hypergene.training.pretrain_tiles import DenseGrid, Tiles, dense_tiles
 from hypergene.training.pretrainer import Budget, Pretrainer, SelfSupervision
@@ -110,7 +111,7 @@ def pretrain(
     slides: str | Path | Sequence[str | Path],
     out: str | Path,
     options: PretrainOptions | None = None,
-    **overrides: Any,
+    **overrides: Unpack[PretrainKeywords],
 ) -> Path:
     """Train an image encoder on slides alone, without any expression.
 
@@ -140,9 +141,13 @@ def pretrain(
     Examples
     --------
     >>> import hypergene
-    >>> hypergene.pretrain("sections.csv", "start", without=("P3",), minutes=20)  # doctest: +SKIP
+    >>> weights = hypergene.pretrain(
+    ...     "sections.csv", "start", recipe="small.toml", without=("B1", "B2"), epochs=1
+    ... )
+    >>> weights.name
+    'encoder.safetensors'
     """
-    options = replace(options or PretrainOptions(), **overrides)
+    options = with_overrides(options or PretrainOptions(), overrides)
     out, budget, device = Path(out), options.budget, pick_device(options.device)
     recipe = load_recipe(None if options.recipe is None else Path(options.recipe), options.set)
     sources = [slides] if isinstance(slides, str | Path) else list(slides)

@@ -89,8 +89,9 @@ def write_report(
 
     Examples
     --------
-    >>> write_report("slide.zarr")  # doctest: +SKIP
-    PosixPath('slide.html')
+    >>> import hypergene
+    >>> hypergene.write_report("slide.zarr").name
+    'slide.html'
     """
     given = [predictions] if isinstance(predictions, str | Path) else list(predictions)
     paths, is_single = predictions_in(given)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import pandas as pd
 import zarr
@@ -15,6 +15,8 @@ from PIL import Image
 
 from hypergene.errors import UsageError
 from hypergene.output import atomic_path, write_anndata, write_geojson
+from hypergene.pipeline.inputs import open_input, settle
+from hypergene.pipeline.keywords import TileKeywords
 from hypergene.pipeline.outcome import Outcome, Stopwatch
 from hypergene.pipeline.placement import (
     SpotsOnTissue,
@@ -27,8 +29,11 @@ from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.pipeline.tile_blocks import BlockDrafts, tile_in_blocks
 from hypergene.report.overlay import draw_overlay
 from hypergene.report.quality_map import save_quality_map
-from hypergene.slide import Slide, SpotQuality, open_slide, read_tiles
+from hypergene.slide import Slide, SpotQuality, read_tiles
 from hypergene.spots import Spots, lattice_on, layout_named
+
+if TYPE_CHECKING:
+    from hypergene.pipeline.inputs import SlideLike
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +85,7 @@ class TileOptions:
     pitch_um: float | None = None
     orientation_deg: float = 0.0
     offset_um: tuple[float, float] | None = None
-    coords: Path | None = None
+    coords: str | Path | None = None
     mpp: float | None = None
     tissue: str = "auto"
     min_tissue: float = 0.25
@@ -94,10 +99,13 @@ class TileOptions:
 
 
 def tile(
-    slide: str | Path,
+    slide: SlideLike,
     out: str | Path | None = None,
     options: TileOptions | None = None,
-    **overrides: Any,
+    *,
+    image: str | None = None,
+    shapes: str | None = None,
+    **overrides: Unpack[TileKeywords],
 ) -> Outcome:
     """Lay spots over a slide's tissue and write them.
 
@@ -109,8 +117,8 @@ def tile(
 
     Parameters
     ----------
-    slide
-        The slide file.
+    slide, image, shapes
+        As of :func:`hypergene.predict`.
     out
         Folder for the outputs; None = beside the slide.
     options
@@ -118,13 +126,24 @@ def tile(
     **overrides
         Single options by name, over `options`.
 
+    Returns
+    -------
+    Outcome
+        The table (``output``), its number of spots, seconds by stage, warnings.
+
     Raises
     ------
     HypergeneError
         If the slide, the resolution, the spots or the output cannot be used as asked.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> outcome = hypergene.tile("slide.svs", "results", layout="visium", geojson=True)
+    >>> sorted(path.name for path in outcome.output.parent.iterdir())
+    ['slide.spots.geojson', 'slide.spots.png', 'slide.spots.zarr']
     """
-    slide, out = Path(slide), None if out is None else Path(out)
-    options = replace(options or TileOptions(), **overrides)
+    options, given = settle(options or TileOptions(), overrides)
     _check_tile_size(options)
     layout = layout_named(
         options.layout,
@@ -135,14 +154,15 @@ def tile(
     watch = Stopwatch()
     with ExitStack() as stack:
         with watch("open"):
-            opened = stack.enter_context(open_slide(slide, mpp=options.mpp))
-        folder = slide.parent if out is None else out
-        table = folder / f"{slide.stem}.spots.zarr"
-        overlay = folder / f"{slide.stem}.spots.png"
-        shapes = folder / f"{slide.stem}.spots.geojson"
-        tiles = folder / f"{slide.stem}.tiles.zarr"
-        maps = folder / f"{slide.stem}.qc.png"
-        written = [overlay, *[maps] * options.qc, *[shapes] * options.geojson]
+            found = open_input(slide, options, image=image, shapes=shapes, spots=given)
+        opened = stack.enter_context(found.slide)
+        path, folder = opened.path, found.beside(out)
+        table = folder / f"{path.stem}.spots.zarr"
+        overlay = folder / f"{path.stem}.spots.png"
+        drawn = folder / f"{path.stem}.spots.geojson"
+        tiles = folder / f"{path.stem}.tiles.zarr"
+        maps = folder / f"{path.stem}.qc.png"
+        written = [overlay, *[maps] * options.qc, *[drawn] * options.geojson]
         written += [*[tiles] * options.pixels, table]
         # Each stays under its temporary name until the stack unwinds without an error; one that
         # exists already or cannot be written is known before the work begins.
@@ -151,23 +171,23 @@ def tile(
             for path in written
         }
 
-        if options.coords is None:
+        if found.coords is None:
             mpp = (opened.mpp.x, opened.mpp.y)
             lattice = lattice_on(layout, opened.dimensions, mpp, offset_um=options.offset_um)
             if len(lattice) > MOST_IN_A_TABLE:
-                drafts = BlockDrafts(draft[table], draft[overlay], draft.get(shapes))
-                number = tile_in_blocks(opened, lattice, options, drafts, watch)
-                return Outcome(slide, table, number, None, watch.seconds, [*opened.warnings])
+                drafts = BlockDrafts(draft[table], draft[overlay], draft.get(drawn))
+                number = tile_in_blocks(found, lattice, options, drafts, watch)
+                return Outcome(path, table, number, None, watch.seconds, [*opened.warnings])
         with watch("spots"):
             placed = place_spots(
                 opened,
                 layout,
-                coords=options.coords,
-                tissue=options.tissue,
+                coords=found.coords,
+                tissue=found.tissue,
                 min_tissue=options.min_tissue,
                 offset_um=options.offset_um,
             )
-        log.info("%s: %s spots on tissue", slide.name, f"{len(placed.spots):,}")
+        log.info("%s: %s spots on tissue", path.name, f"{len(placed.spots):,}")
         quality = None
         if options.qc:
             with watch("quality"):
@@ -189,16 +209,16 @@ def tile(
             with watch("geojson"):
                 write_geojson(
                     placed.spots,
-                    draft[shapes],
+                    draft[drawn],
                     tissue_fraction=placed.fraction,
                     overwrite=True,
                 )
         adata.uns["hypergene"] = provenance(
-            slide=slide,
+            slide=path,
             mpp=opened.mpp,
             layout=placed.spots.layout,
             tissue=placed.mask.source,
-            arguments=asdict(options),
+            arguments=found.arguments(options),
             seconds=watch.seconds,
         ) | {"warnings": text_array(opened.warnings)}
         with watch("write"):
@@ -206,7 +226,7 @@ def tile(
                 save_quality_map(adata, draft[maps])
             write_anndata(adata, draft[table], overwrite=True)
     return Outcome(
-        slide=slide,
+        slide=path,
         output=table,
         spots=len(placed.spots),
         seconds=watch.seconds,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hypergene.errors import UsageError
 from hypergene.output import anndata_blocks, geojson_writer
+from hypergene.pipeline.inputs import SlideInput
 from hypergene.pipeline.outcome import Stopwatch
 from hypergene.pipeline.placement import (
     check_share,
@@ -24,7 +24,6 @@ from hypergene.pipeline.placement import (
 )
 from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.report.overlay import Overlay
-from hypergene.slide import Slide
 from hypergene.spots import LaidLattice
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class BlockDrafts(NamedTuple):
 
 
 def tile_in_blocks(
-    slide: Slide,
+    found: SlideInput,
     lattice: LaidLattice,
     options: TileOptions,
     drafts: BlockDrafts,
@@ -52,8 +51,8 @@ def tile_in_blocks(
 
     Parameters
     ----------
-    slide
-        An open slide.
+    found
+        The open slide, and its tissue.
     lattice
         What is laid on it.
     options
@@ -86,8 +85,9 @@ def tile_in_blocks(
             hint="Leave --qc out, or measure it on a coarser lattice, such as visium-hd-16.",
         )
     check_share(options.min_tissue)
+    slide = found.slide
     with watch("spots"):
-        mask = tissue_mask(slide, options.tissue)
+        mask = tissue_mask(slide, found.tissue)
     with watch("images"):
         images = slide_images(slide, lattice.layout)
     (library,) = images.values()
@@ -117,7 +117,7 @@ def tile_in_blocks(
             mpp=slide.mpp,
             layout=lattice.layout,
             tissue=mask.source,
-            arguments=asdict(options),
+            arguments=found.arguments(options),
             seconds=watch.seconds,
         )
         about["warnings"] = text_array(slide.warnings)

@@ -17,15 +17,10 @@ from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-# Okabe and Ito's colours, apart for every kind of colour vision, without the yellow, which white
-# paper swallows, and the black, which hides its neighbours.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_OTHER = "#D0D0D0"
+from hypergene.report.palette import COLOURS, INK, NAMED, OTHER
+
 _PLAIN = "#606060"
-_INK = "#404040"
 _IMAGE, _GENE = "#0072B2", "#D55E00"
-# Two dark ones beside them are all that every reader still tells apart on a map.
-_NAMED = (*_COLOURS, "#003959", "#6A2F00")
 _COLUMNS = 5
 _MOST_SECTIONS = 20
 _BAR_UM = 1000.0
@@ -119,8 +114,8 @@ def _radius_by_level(axes: Axes, sections: Sequence[SectionHierarchy], unit: str
         body.set(facecolor=_IMAGE if name.startswith("image") else _GENE, alpha=0.55)
     for place, radii in enumerate(values):
         low, middle, high = np.percentile(radii, [25, 50, 75])
-        axes.plot([place, place], [low, high], color=_INK, linewidth=3)
-        axes.plot(place, middle, "o", color="white", markeredgecolor=_INK, markersize=6)
+        axes.plot([place, place], [low, high], color=INK, linewidth=3)
+        axes.plot(place, middle, "o", color="white", markeredgecolor=INK, markersize=6)
         across = axes.get_xaxis_transform()
         axes.text(place, 0.99, f"{middle:.2f}", transform=across, ha="center", va="top")
     axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
@@ -170,11 +165,11 @@ def _medians(
 
 
 def _section_colour(number: int, count: int) -> str:
-    return _COLOURS[number] if count <= len(_COLOURS) else _PLAIN
+    return COLOURS[number] if count <= len(COLOURS) else _PLAIN
 
 
 def _name_sections(part: SubFigure, sections: Sequence[SectionHierarchy]) -> None:
-    if len(sections) <= len(_COLOURS):
+    if len(sections) <= len(COLOURS):
         handles = [
             Line2D([], [], color=_section_colour(number, len(sections)), label=section.name)
             for number, section in enumerate(sections)
@@ -194,7 +189,7 @@ def _map_archetypes(
     shape: str,
 ) -> None:
     """Draw the sections at one scale, every spot in the colour of its archetype."""
-    colours = (_NAMED + (_OTHER,) * archetypes)[:archetypes]
+    colours = (NAMED + (OTHER,) * archetypes)[:archetypes]
     some = f" (the first {len(mapped)} of {len(sections)} sections)"
     part.suptitle(
         "Most likely archetype of every spot" + some * (len(mapped) < len(sections)), fontsize=11
@@ -225,7 +220,7 @@ def _name_archetypes(
 ) -> None:
     every = np.concatenate([section.archetype for section in sections])
     shares = np.bincount(every, minlength=len(colours)) / len(every)
-    named = min(len(colours), len(_NAMED))
+    named = min(len(colours), len(NAMED))
     labels = [f"{k} ({shares[k]:.0%})" for k in range(named)]
     if named < len(colours):
         labels.append(f"{named}–{len(colours) - 1} ({shares[named:].sum():.0%})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,22 @@ class Polygon:
     def is_tissue(self) -> bool:
         """Whether its class does not say that it is none, see :data:`NOT_TISSUE`."""
         return self.name.casefold().rstrip("* ") not in NOT_TISSUE
+
+
+@dataclass(frozen=True, eq=False)
+class TissueOutlines:
+    """Areas that somebody drew, as another package holds them.
+
+    Attributes
+    ----------
+    polygons
+        At least one.
+    origin
+        Where they come from, for messages and for the output.
+    """
+
+    polygons: tuple[Polygon, ...]
+    origin: str
 
 
 def read_polygons(path: Path) -> list[Polygon]:
@@ -105,7 +121,10 @@ def choose_polygons(polygons: list[Polygon], names: list[str], path: Path) -> li
 
 
 def paint_polygons(
-    polygons: list[Polygon], size: tuple[int, int], scale: tuple[float, float], path: Path
+    polygons: Sequence[Polygon],
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    path: str | Path,
 ) -> NDArray[np.bool_]:
     """Draw polygons as a mask: first all tissue, then what is none over it.
 
@@ -120,7 +139,7 @@ def paint_polygons(
     scale
         Level-0 px per px of the mask, along x and y.
     path
-        The file, for the message.
+        The file, or what else holds them, for the message.
 
     Returns
     -------

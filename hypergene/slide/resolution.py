@@ -45,7 +45,8 @@ class Mpp:
         Micrometres per px along the columns and along the rows.
     source
         ``"--mpp"``, or the key in the file: ``"openslide.mpp-x"``, ``"aperio.MPP"``,
-        ``"tiff.XResolution"``, ``"imagej.unit"``, ``"ome.PhysicalSizeX"``.
+        ``"tiff.XResolution"``, ``"imagej.unit"``, ``"ome.PhysicalSizeX"``; or of an object
+        ``"wsidata.mpp"``, or ``"spatialdata."`` and a coordinate system.
     """
 
     x: float
@@ -140,7 +141,10 @@ def given_mpp(value: float) -> Mpp:
 
 
 def choose(
-    found: Iterable[Mpp], given: Mpp | None, path: str | PathLike[str]
+    found: Iterable[Mpp],
+    given: Mpp | None,
+    path: str | PathLike[str],
+    hint: str = "Give it with --mpp, for instance --mpp 0.5.",
 ) -> tuple[Mpp, list[str]]:
     """Choose among the statements about one slide: the user's, else the file's first plausible one.
 
@@ -152,6 +156,8 @@ def choose(
         What the user says.
     path
         The slide, for the error.
+    hint
+        What to do where nobody says anything.
 
     Returns
     -------
@@ -173,7 +179,7 @@ def choose(
         raise ResolutionError(
             f"{path} does not say how many microns a pixel is"
             + (f" (ignored as implausible, a print setting: {ignored})." if ignored else "."),
-            hint="Give it with --mpp, for instance --mpp 0.5.",
+            hint=hint,
         )
     used = given or believable[0]
     against = "; ".join(str(mpp) for mpp in believable if not used.agrees(mpp))

@@ -150,6 +150,43 @@ class Slide:
         )
         return self._resampled(index, box, (size_px, size_px), shrink)
 
+    def read_box(
+        self, box: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle of the slide at any size.
+
+        Read block by block from the coarsest level that has enough px (or level 0), so that beside
+        the result only one block of about :data:`BLOCK_PX` px is held. What cannot be decoded is
+        white.
+
+        Parameters
+        ----------
+        box
+            Left, top, right and bottom in level-0 px, fractions allowed.
+        size
+            Width and height of the result in px.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (height, width, 3), RGB; white outside the slide.
+
+        Raises
+        ------
+        SlideError
+            If more than 5 % of the slide cannot be decoded.
+        """
+        left, top, right, bottom = box
+        factor = min((right - left) / size[0], (bottom - top) / size[1]) * FINE_ENOUGH
+        index = max(
+            i for i, level in enumerate(self.levels) if i == 0 or max(level.downsample) <= factor
+        )
+        across, down = self.levels[index].downsample
+        place = (left / across, top / down, right / across, bottom / down)
+        level = self.levels[index]
+        read = Patient(self._read_level, (level.width, level.height), self.path)
+        return self._in_blocks(index, place, size, read)
+
     def level_for(self, mpp: float) -> int:
         """Find the coarsest level that is still at least as fine as `mpp` on both axes.
 
@@ -212,21 +249,15 @@ class Slide:
             or (level.width * FINE_ENOUGH >= width and level.height * FINE_ENOUGH >= height)
         )
         level = self.levels[index]
-        # Px of the level per px of the result; the level may be cut a little short of the slide.
-        across = self.dimensions[0] / level.downsample[0] / width
-        down = self.dimensions[1] / level.downsample[1] / height
-        step_x, step_y = (max(1, int(BLOCK_PX / factor)) for factor in (across, down))
-        result = np.empty((height, width, 3), np.uint8)
+        # The level may be cut a little short of the slide.
+        box = (
+            0.0,
+            0.0,
+            self.dimensions[0] / level.downsample[0],
+            self.dimensions[1] / level.downsample[1],
+        )
         read = Patient(self._read_level, (level.width, level.height), self.path)
-        for top in range(0, height, step_y):
-            bottom = min(top + step_y, height)
-            for left in range(0, width, step_x):
-                right = min(left + step_x, width)
-                box = (left * across, top * down, right * across, bottom * down)
-                result[top:bottom, left:right] = self._resampled(
-                    index, box, (right - left, bottom - top), read=read
-                )
-        return result
+        return self._in_blocks(index, box, (width, height), read)
 
     def reopen(self) -> Slide:
         """Open the slide once more, for another thread; plain images share their pixels."""
@@ -244,6 +275,33 @@ class Slide:
         """Microns per px of a level, along the coarser axis."""
         across, down = self.levels[index].downsample
         return max(self.mpp.x * across, self.mpp.y * down)
+
+    def _in_blocks(
+        self,
+        index: int,
+        box: tuple[float, float, float, float],
+        size: tuple[int, int],
+        read: ReadLevel,
+    ) -> NDArray[np.uint8]:
+        """Resample a box of a level in pieces of :data:`BLOCK_PX` px of this level."""
+        width, height = size
+        across, down = (box[2] - box[0]) / width, (box[3] - box[1]) / height
+        step_x, step_y = (max(1, int(BLOCK_PX / factor)) for factor in (across, down))
+        result = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, step_y):
+            bottom = min(top + step_y, height)
+            for left in range(0, width, step_x):
+                right = min(left + step_x, width)
+                part = (
+                    box[0] + left * across,
+                    box[1] + top * down,
+                    box[0] + right * across,
+                    box[1] + bottom * down,
+                )
+                result[top:bottom, left:right] = self._resampled(
+                    index, part, (right - left, bottom - top), read=read
+                )
+        return result
 
     def _resampled(
         self,
@@ -277,8 +335,8 @@ class Slide:
         return result
 
 
-def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
-    """Open a slide and settle its resolution.
+def open_slide(path: str | PathLike[str], *, mpp: float | Mpp | None = None) -> Slide:
+    """Open a slide file and settle its resolution.
 
     OpenSlide reads the formats it knows the vendor of; other TIFF and OME-TIFF are decoded tile by
     tile with tifffile; PNG and JPEG are decoded once, whole. The content decides, not the name.
@@ -288,7 +346,7 @@ def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
     path
         The file.
     mpp
-        Microns per px of level 0; wins over what the file says.
+        Microns per px of level 0, of a user or with who says so; wins over what the file says.
 
     Returns
     -------
@@ -304,7 +362,7 @@ def open_slide(path: str | PathLike[str], *, mpp: float | None = None) -> Slide:
     """
     path = Path(path)
     head = _head(path)
-    given = None if mpp is None else given_mpp(mpp)
+    given = mpp if mpp is None or isinstance(mpp, Mpp) else given_mpp(mpp)
     reader = _reader_for(path, head)
     try:
         chosen, warnings = choose(reader.resolutions, given, path)

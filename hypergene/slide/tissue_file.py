@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hypergene.errors import TissueError
-from hypergene.slide.polygons import choose_polygons, paint_polygons, read_polygons
+from hypergene.slide.polygons import TissueOutlines, choose_polygons, paint_polygons, read_polygons
 from hypergene.slide.slide import Slide
 from hypergene.slide.tissue import TissueMask, mask_scale, mask_size
 
@@ -49,6 +49,31 @@ def load_tissue(path: str | PathLike[str], slide: Slide) -> TissueMask:
     chosen = choose_polygons(read_polygons(file), classes, file)
     size, scale = mask_size(slide)
     return TissueMask(paint_polygons(chosen, size, scale, file), scale, str(path))
+
+
+def draw_tissue(outlines: TissueOutlines, slide: Slide) -> TissueMask:
+    """Draw outlines as a mask, at 8 µm/px.
+
+    Parameters
+    ----------
+    outlines
+        The areas, in level-0 px.
+    slide
+        The slide they belong to.
+
+    Returns
+    -------
+    TissueMask
+        With the outlines' origin as its source.
+
+    Raises
+    ------
+    TissueError
+        If they lie outside the slide.
+    """
+    size, scale = mask_size(slide)
+    mask = paint_polygons(outlines.polygons, size, scale, outlines.origin)
+    return TissueMask(mask, scale, outlines.origin)
 
 
 def _split_classes(path: str | PathLike[str]) -> tuple[Path, list[str]]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hypergene.errors import DataError, SpotsError, UsageError
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.spots.layout import Shape
+from hypergene.st.centres import SpotCentres
 from hypergene.st.formats.anndata_store import open_stored
 from hypergene.st.formats.h5ad import in_tissue_of
 from hypergene.st.formats.spaceranger import capture_area_mm
@@ -261,7 +262,7 @@ def _from_anndata(path: Path, layout: Layout, mpp: tuple[float, float]) -> Spots
             )
             in_tissue = None
             if stored.has("uns/hypergene/layout"):
-                layout = _stored_layout(path, stored.read("uns/hypergene/layout"))
+                layout = stored_layout(path, stored.read("uns/hypergene/layout"))
             elif "in_tissue" in known:
                 in_tissue = in_tissue_of(stored) > 0
     except DataError as reason:
@@ -276,7 +277,21 @@ def _from_anndata(path: Path, layout: Layout, mpp: tuple[float, float]) -> Spots
     return _spots(path, xy_px, row, column, names, layout, mpp, in_tissue)
 
 
-def _stored_layout(path: Path, stored: Mapping[str, Any]) -> Layout:
+def stored_layout(path: str | os.PathLike[str], stored: Mapping[str, Any]) -> Layout:
+    """Return the layout that ``uns["hypergene"]`` of a result states.
+
+    Parameters
+    ----------
+    path
+        Where it stands, for the message.
+    stored
+        Its ``layout``.
+
+    Raises
+    ------
+    SpotsError
+        It lacks its name, diameter_um or pitch_um.
+    """
     try:
         name = str(stored["name"])
         diameter_um, pitch_um = float(stored["diameter_um"]), float(stored["pitch_um"])
@@ -303,31 +318,4 @@ def _spots(
     in_tissue: npt.NDArray[np.bool_] | None = None,
 ) -> Spots:
     """Build the table of spots; what it refuses is this file's fault, so name the file."""
-    if not len(xy_px):
-        raise SpotsError(f"{path} has no spots.")
-    if names is None:
-        names = [f"spot{i}" for i in range(len(xy_px))]
-    names = np.asarray(names, dtype=np.str_)
-    if in_tissue is not None and not in_tissue.all():
-        if not in_tissue.any():
-            raise SpotsError(
-                f"{path} puts all of its {len(names):,} spots outside the tissue.",
-                hint="Set in_tissue (or selected) to 1, or leave that column out.",
-            )
-        _log.info(
-            "%s: %s of %s spots are not in the tissue and are left out",
-            *(path, f"{int((~in_tissue).sum()):,}", f"{len(names):,}"),
-        )
-        xy_px, array_row, array_col = xy_px[in_tissue], array_row[in_tissue], array_col[in_tissue]
-        names = names[in_tissue]
-    try:
-        return Spots(
-            xy_px=xy_px,
-            array_row=array_row,
-            array_col=array_col,
-            names=names,
-            layout=layout,
-            mpp=mpp,
-        )
-    except SpotsError as reason:
-        raise SpotsError(f"{path}: {reason.message}", hint=reason.hint) from None
+    return SpotCentres(str(path), xy_px, array_row, array_col, names, in_tissue).spots(layout, mpp)

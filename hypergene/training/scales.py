@@ -114,5 +114,6 @@ def _fill(
 ) -> None:
     for name, values in target.named_buffers():
         wide = table.pivot(index="scale", columns="unit", values=name)
-        found = wide.reindex(index=list(scales), columns=list(units)).to_numpy(np.float32)
+        # A copy: pandas 3 lends its own memory for reading alone, and torch wants to write.
+        found = wide.reindex(index=list(scales), columns=list(units)).to_numpy(np.float32).copy()
         values.copy_(torch.from_numpy(found))

@@ -9,6 +9,7 @@ from hypergene.zoo.encoders import (
 )
 from hypergene.zoo.folder import load_model, read_config, weights_sha256, write_model
 from hypergene.zoo.registry import DEFAULT_MODEL, bundled_models, find_model
+from hypergene.zoo.verify import verify_model
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -21,6 +22,7 @@ __all__ = [
     "known_encoders",
     "load_model",
     "read_config",
+    "verify_model",
     "weights_sha256",
     "write_model",
 ]

@@ -1,12 +1,12 @@
-"""A model folder on disk: ``config.json``, ``model.safetensors``, ``README.md``.
+"""A model folder on disk: ``config.json``, ``model.safetensors``, ``README.md``, ``SHA256SUMS``.
 
-With archetypes also ``archetypes.csv``, for people: it is written, and never read.
+With archetypes also ``archetypes.csv``, for people: it is written, and never read. The checksums
+are read by :mod:`hypergene.zoo.verify` alone.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from hypergene.errors import ModelError, OutputError, UsageError
 from hypergene.model.config import ModelConfig, first_problem
+from hypergene.zoo.checksums import sha256_of, write_checksums
 from hypergene.zoo.registry import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ def load_model(name: str | Path = DEFAULT_MODEL, *, device: str = "cpu") -> Hype
         archetypes are no points of the model's space.
     UsageError
         There is no such device.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> model = hypergene.load_model("her2st-small")
+    >>> model.config.layout.name, len(model.config.genes)
+    ('st', 9731)
     """
     from hypergene.model.network import HyperGene
 
@@ -107,7 +115,7 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
     """Write a model into an existing, empty folder.
 
     A model with archetypes gets ``archetypes.csv`` as well: a row a gene, a column an archetype,
-    mean expression as natural log1p of counts per 10,000.
+    mean expression as natural log1p of counts per 10,000. ``SHA256SUMS`` is written last.
 
     Parameters
     ----------
@@ -140,6 +148,7 @@ def write_model(folder: Path, model: HyperGene, card: str) -> None:
         (folder / CARD).write_text(card, encoding="utf-8")
         if model.archetypes is not None:
             (folder / ARCHETYPES).write_text(_expression_of_archetypes(model), encoding="utf-8")
+        write_checksums(folder)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"The model cannot be written to {folder} ({error}).",
@@ -155,14 +164,7 @@ def weights_sha256(folder: Path) -> str:
     ModelError
         The weights are missing or unreadable.
     """
-    path = folder / WEIGHTS
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror or error}).", hint="Fetch the model again."
-        ) from error
+    return sha256_of(folder / WEIGHTS)
 
 
 def _readable_json(config: dict[str, object]) -> str:

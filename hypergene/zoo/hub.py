@@ -54,6 +54,25 @@ def fetch_file(repository: str, revision: str | None, name: str, *, what: str) -
         return Path(download(repository, name, revision=revision))
 
 
+def refetch(repository: str, revision: str, name: str, *, what: str) -> Path:
+    """Fetch a file once more, in place of a damaged one in the cache.
+
+    Parameters
+    ----------
+    repository, revision, name, what
+        As for :func:`fetch_file`.
+
+    Raises
+    ------
+    ModelError
+        As :func:`fetch_file`.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with _hub_errors(repository, revision, name, what=what):
+        return Path(hf_hub_download(repository, name, revision=revision, force_download=True))
+
+
 def fetch_weights(repository: str, revision: str | None, *, what: str) -> Path:
     """Return the safetensors file of a repository.
 

@@ -136,3 +136,13 @@ def test_the_whole_command_on_made_sections(
     assert "WARN" in said.out and "FAIL" not in said.out
     assert (tmp_path / "out" / "contact-sheet.png").is_file()
     assert "Warning" not in said.err
+
+
+def test_an_example_is_written_where_it_is_wanted_and_its_sheet_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from hypergene.pipeline import painted_visium
+
+    monkeypatch.setattr(painted_visium, "write_painted_visium", lambda folder: folder / "s.csv")
+    assert run("data", "example", "--out", tmp_path / "mine") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'mine' / 's.csv'}\n"

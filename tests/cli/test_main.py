@@ -38,7 +38,13 @@ def succeeds_unless_bad(slide: Path, out: Path | None, options: object) -> Outco
     return Outcome(slide=slide, output=Path(f"{slide.stem}.spots.zarr"), spots=7)
 
 
-@pytest.mark.parametrize("command", ["predict", "tile", "finetune", "evaluate", "report", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("predict", "tile", "finetune", "pretrain", "evaluate", "report", "plot", "export"),
+        *("models", "demo", "doctor"),
+    ],
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert f"\n  {command} " in capsys.readouterr().out

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny.prediction import tiny_prediction
+from tiny.reported import tiny_prediction
 
 from hypergene.cli import main
 from hypergene.output.anndata_file import write_anndata

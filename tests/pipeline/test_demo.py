@@ -43,7 +43,7 @@ def test_without_a_network_a_slide_is_painted_and_this_is_said_loudly(
         demo_module, "paint_slide", lambda path: painted.append(path) or path.touch()
     )
     path, story = demo_module.sample_slide(None, tmp_path)
-    assert path == tmp_path / "painted-slide.tiff"
+    assert path == tmp_path / "slide" / "painted-slide.tiff"
     assert path.exists()
     assert len(painted) == 1
     assert "painted" in story
@@ -64,6 +64,20 @@ def test_a_file_that_is_not_the_pinned_one_is_not_used(
     monkeypatch.setattr(demo_module.pooch, "HTTPDownloader", lambda **_: copy)
     monkeypatch.setattr(demo_module, "paint_slide", lambda path: path.touch())
     assert demo_module.sample_slide(None, tmp_path)[0].name == "painted-slide.tiff"
+
+
+def test_the_slide_that_was_fetched_is_put_where_its_user_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = tmp_path / "cache" / "CMU-1-Small-Region.svs"
+    fetched.parent.mkdir()
+    fetched.write_bytes(b"a slide")
+    monkeypatch.setattr(demo_module, "_fetch_sample", lambda: fetched)
+    path, story = demo_module.sample_slide(None, tmp_path / "out")
+    assert path == tmp_path / "out" / "slide" / "CMU-1-Small-Region.svs"
+    assert path.read_bytes() == b"a slide"
+    assert fetched.exists()
+    assert str(path) in story
 
 
 def test_the_demo_goes_the_whole_way(painted_slide: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_run_writes_its_model_its_course_and_its_scores(trained: Run) -> None:
         *("checkpoints", "cache"),
     }
     assert {path.name for path in trained.model.iterdir()} == {
-        *("config.json", "model.safetensors", "README.md"),
+        *("config.json", "model.safetensors", "README.md", "SHA256SUMS"),
     }
     course = pd.read_csv(trained.folder / "metrics.csv")
     assert course.groupby("phase")["epoch"].max()["select"] == 4

@@ -11,9 +11,9 @@ from hypergene.slide import find_tissue, open_slide
 
 
 def test_the_same_seed_paints_the_same_pixels() -> None:
-    first = paint_tissue(300, mpp=1.0, seed=3)
-    assert np.array_equal(first, paint_tissue(300, mpp=1.0, seed=3))
-    assert not np.array_equal(first, paint_tissue(300, mpp=1.0, seed=4))
+    first = paint_tissue(300, mpp=1.0, seed=3).image
+    assert np.array_equal(first, paint_tissue(300, mpp=1.0, seed=3).image)
+    assert not np.array_equal(first, paint_tissue(300, mpp=1.0, seed=4).image)
 
 
 def test_it_is_a_pyramid_that_says_its_resolution(painted_slide: Path) -> None:
@@ -40,7 +40,7 @@ def test_tissue_is_found_and_glass_is_left_out(painted_slide: Path) -> None:
 
 
 def test_glass_is_white_and_tissue_has_the_two_colours_of_the_stain() -> None:
-    image = paint_tissue(600, mpp=1.0).astype(float)
+    image = paint_tissue(600, mpp=1.0).image.astype(float)
     assert image[:20].mean() > 240
     red, green, blue = np.moveaxis(image[200:400, 200:400], -1, 0)
     assert (green < red).mean() > 0.6, "eosin takes away green first"
@@ -53,3 +53,19 @@ def test_a_tiny_slide_is_one_level(tmp_path: Path) -> None:
     path = paint_slide(tmp_path / "tiny.tiff", size_px=300, mpp=2.0)
     with tifffile.TiffFile(path) as file:
         assert [page.shape for page in file.pages] == [(300, 300, 3)]
+
+
+def test_stronger_dyes_are_darker_and_paint_the_same_tissue() -> None:
+    pale = paint_tissue(300, mpp=1.0, dyes=(0.8, 0.8))
+    dark = paint_tissue(300, mpp=1.0, dyes=(1.2, 1.2))
+    assert dark.image.mean() < pale.image.mean() - 5
+    assert np.array_equal(dark.tumour, pale.tumour)
+
+
+def test_nuclei_are_crowded_where_the_tumour_is() -> None:
+    painting = paint_tissue(600, mpp=1.0)
+    dark = painting.image.sum(axis=2) < 330
+    tumour = painting.tumour > 0.9
+    stroma = (painting.tissue > 0.9) & (painting.tumour + painting.infiltrate < 0.1)
+    assert tumour.mean() > 0.02
+    assert dark[tumour].mean() > 2 * dark[stroma].mean()

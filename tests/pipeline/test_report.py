@@ -14,7 +14,7 @@ import pytest
 from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.prediction import tiny_prediction
+from tiny.reported import tiny_prediction
 
 import hypergene
 from hypergene.errors import DataError, HypergeneError, OutputError, UsageError

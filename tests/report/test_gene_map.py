@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
-from matplotlib.collections import PatchCollection
+from matplotlib.collections import Collection, EllipseCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from PIL import Image
 
 from hypergene.errors import UsageError
@@ -46,11 +45,14 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def share_of_green(figure: Figure) -> float:
-    return float((np.abs(pixels(figure) - GREEN).max(axis=-1) < 12).mean())
+    """Share of px in the colour of the slide, which is drawn pale."""
+    pale = 255 - 0.55 * (255 - np.array(GREEN))
+    return float((np.abs(pixels(figure) - pale).max(axis=-1) < 12).mean())
 
 
-def spots_of(figure: Figure, panel: int) -> PatchCollection:
-    return next(c for c in figure.axes[panel].collections if isinstance(c, PatchCollection))
+def spots_of(figure: Figure, panel: int) -> Collection:
+    (spots,) = figure.axes[panel].collections
+    return spots
 
 
 def test_without_a_background_no_pixel_of_the_slide_is_shown(adata: AnnData) -> None:
@@ -63,25 +65,33 @@ def test_each_gene_has_its_panel_its_values_and_a_bar_with_the_units(adata: AnnD
     assert [axes.get_title() for axes in figure.axes[:2]] == ["KRT5", "ERBB2"]
     assert np.array_equal(spots_of(figure, 0).get_array(), adata.X[:, 1])
     assert np.array_equal(spots_of(figure, 1).get_array(), adata.X[:, 0])
-    assert [axes.get_ylabel() for axes in figure.axes[2:]] == ["log1p CP10k"] * 2
+    assert [axes.get_ylabel() for axes in figure.axes[2:]] == ["predicted log1p CP10k"] * 2
 
 
 def test_spots_are_drawn_in_their_size_at_their_place(adata: AnnData) -> None:
     figure = draw_gene_map(adata, ["ERBB2"])
-    first = spots_of(figure, 0).get_paths()[0].get_extents()
-    assert (first.x0, first.x1, first.y0, first.y1) == pytest.approx((450, 550, 450, 550), abs=1)
+    spots = spots_of(figure, 0)
+    assert isinstance(spots, EllipseCollection)
+    assert np.array_equal(spots.get_offsets(), adata.obsm["spatial"])
+    assert (spots.get_widths(), spots.get_heights()) == (pytest.approx(100), pytest.approx(100))
+    assert spots.get_offset_transform() == figure.axes[0].transData
     left, right = figure.axes[0].get_xlim()
     bottom, top = figure.axes[0].get_ylim()
     assert left < 450 and right > 1550
     assert top < 450 and bottom > 1550, "rows of an image run downwards"
 
 
-def test_bins_are_squares(adata: AnnData) -> None:
-    circle = spots_of(draw_gene_map(adata, ["ERBB2"]), 0).get_paths()[0]
-    adata.uns["hypergene"]["layout"]["shape"] = "square"
-    square = spots_of(draw_gene_map(adata, ["ERBB2"]), 0).get_paths()[0]
-    assert len(square.vertices) == 5
-    assert len(circle.vertices) == len(Circle((0, 0)).get_path().vertices)
+@pytest.mark.parametrize("turn", [0.0, 30.0])
+def test_bins_are_squares_of_their_side_and_turn(adata: AnnData, turn: float) -> None:
+    adata.uns["hypergene"]["layout"] = {"shape": "square", "orientation_deg": turn}
+    spots = spots_of(draw_gene_map(adata, ["ERBB2"]), 0)
+    assert isinstance(spots, PolyCollection)
+    corners = spots.get_paths()[0].vertices[:4]
+    sides = np.diff(np.vstack([corners, corners[:1]]), axis=0)
+    assert np.allclose(np.hypot(*sides.T), 100)
+    angles = np.degrees(np.arctan2(sides[:, 1], sides[:, 0])) % 90
+    assert np.allclose(np.minimum(np.abs(angles - turn), 90 - np.abs(angles - turn)), 0, atol=1e-6)
+    assert np.allclose(corners.mean(axis=0), adata.obsm["spatial"][0])
 
 
 def test_sparse_and_dense_tables_look_the_same(adata: AnnData) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from hypergene.report import hierarchy
+from hypergene.report import palette
 from hypergene.report.hierarchy import SectionHierarchy, draw_hierarchy_figure
 
 LEVELS = ("image niche", "image spot", "gene niche", "gene spot")
@@ -103,7 +103,7 @@ def test_every_section_has_a_map_in_the_colours_of_its_archetypes() -> None:
     assert [axes.get_title() for axes in panels] == ["A", "B"]
     colours = panels[0].collections[0].get_facecolors()[:, :3]
     assert one.archetype is not None
-    expected = np.array([to_rgb(hierarchy._NAMED[k]) for k in one.archetype])
+    expected = np.array([to_rgb(palette.NAMED[k]) for k in one.archetype])
     np.testing.assert_allclose(colours, expected)
     assert "0 (33%) | 1 (33%) | 2 (33%)" in texts(figure)
     assert panels[0].yaxis_inverted(), "rows of an image run downwards"
@@ -128,7 +128,7 @@ def test_more_archetypes_than_colours_share_one_grey() -> None:
     figure = drawn(section("A", 0, archetypes=12), archetypes=12)
     assert "8–11 (33%)" in texts(figure)
     colours = maps(figure)[0].collections[0].get_facecolors()[:, :3]
-    np.testing.assert_allclose(colours[8:12], [to_rgb(hierarchy._OTHER)] * 4)
+    np.testing.assert_allclose(colours[8:12], [to_rgb(palette.OTHER)] * 4)
     assert len(np.unique(colours, axis=0)) == 9
 
 
@@ -175,7 +175,7 @@ VISION = {
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_are_apart_for_every_kind_of_vision(vision: str) -> None:
     seen = []
-    for colour in (*hierarchy._NAMED, hierarchy._OTHER, "#FFFFFF"):
+    for colour in (*palette.NAMED, palette.OTHER, "#FFFFFF"):
         rgb = np.array(to_rgb(colour))
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         shown = np.clip(np.array(VISION[vision]) @ linear, 0, 1)

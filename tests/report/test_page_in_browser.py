@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from tiny.prediction import GENES, HOSTILE, tiny_prediction
+from tiny.reported import GENES, HOSTILE, tiny_prediction
 
 from hypergene.output.anndata_file import write_anndata
 from hypergene.pipeline.report import write_report

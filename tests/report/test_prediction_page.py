@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tiny.prediction import GENES, HOSTILE, tiny_prediction
+from tiny.reported import GENES, HOSTILE, tiny_prediction
 
 from hypergene.report.gene_reliability import held_out_sentence
 from hypergene.report.index_page import index_entry, index_page

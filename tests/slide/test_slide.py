@@ -170,6 +170,28 @@ def test_an_overview_read_block_by_block_is_that_of_the_whole(both, painted, mon
     assert np.abs(blocks.astype(int) - whole).max() <= 1
 
 
+@pytest.mark.parametrize("size", [(150, 100), (300, 200), (37, 41)])
+def test_a_box_at_any_size_is_that_part_of_the_picture(both, painted, monkeypatch, size):
+    from hypergene.slide.resample import resample
+
+    monkeypatch.setattr(slide_module, "BLOCK_PX", 64)
+    expected = resample(painted, (200.0, 100.0, 500.0, 300.0), size).astype(int)
+    for slide in both:
+        found = slide.read_box((200.0, 100.0, 500.0, 300.0), size)
+        assert found.shape == (size[1], size[0], 3)
+        assert np.abs(found.astype(int) - expected).mean() < 3
+    np.testing.assert_array_equal(
+        both[0].read_box((200.0, 100.0, 500.0, 300.0), (300, 200)), painted[100:300, 200:500]
+    )
+
+
+def test_a_box_beyond_the_slide_is_white_there(both):
+    for slide in both:
+        found = slide.read_box((1100.0, 900.0, 1300.0, 1100.0), (100, 100))
+        assert (found[51:] == 255).all() and (found[:, 51:] == 255).all()
+        assert (found[:49, :49] < 255).any()
+
+
 def test_a_plain_picture_is_decoded_once(save_png, painted, monkeypatch):
     with open_slide(save_png(painted), mpp=2.0) as slide:
         slide.path.unlink()

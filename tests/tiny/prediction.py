@@ -1,107 +1,107 @@
-"""A prediction made of numbers alone, as ``hypergene predict`` would write it."""
+"""A prediction as ``hypergene predict`` writes it, of any spots and genes, without a model."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-HOSTILE = "</script><script>document.title='broken'</script>"
-"""A gene symbol, a spot name and a warning that try to be markup."""
-GENES = ("ERBB2", "KRT8", "KRT18", "COL1A1", "MALAT1", HOSTILE)
+from hypergene.output import spatial_uns, write_anndata
+from hypergene.spots import lay_spots, layout_named
+
+ODD_GENES = ("ERBB2", "HLA-A/B", "Abc", "ABC", "nan", "GENE.1", "α-SMA", "radius", "x_px", 'a"b,%s')
+"""Names that files and keys do not like: slashes, quotes, twins but for case, names of columns."""
+
+UNITS = "ln(1 + counts per 10,000), scaled over all genes measured in the spot"
+MPP = 0.5
+
+
+class Gradient:
+    """A slide whose colour says where on it one is."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.dimensions = (width, height)
+
+    def thumbnail(self, max_px: int) -> tuple[np.ndarray, float]:
+        scale = min(1.0, max_px / max(self.dimensions))
+        width, height = (max(1, round(side * scale)) for side in self.dimensions)
+        return self.read_box((0, 0, *map(float, self.dimensions)), (width, height)), scale
+
+    def read_box(self, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+        x = box[0] + (np.arange(size[0]) + 0.5) * (box[2] - box[0]) / size[0]
+        y = box[1] + (np.arange(size[1]) + 0.5) * (box[3] - box[1]) / size[1]
+        pixels = np.empty((size[1], size[0], 3), np.uint8)
+        pixels[..., 0] = x[None, :] * 255 / self.dimensions[0]
+        pixels[..., 1] = y[:, None] * 255 / self.dimensions[1]
+        pixels[..., 2] = 200
+        return pixels
 
 
 def tiny_prediction(
-    rows: int = 8, columns: int = 10, *, archetypes: int = 0, shape: str = "circle", seed: int = 0
+    genes: Sequence[str] = ODD_GENES,
+    *,
+    layout: str = "visium",
+    size_px: tuple[int, int] = (1500, 1200),
+    mpp: tuple[float, float] = (MPP, MPP),
+    stem: str = "slide",
+    archetypes: bool = False,
+    **of_layout: Any,
 ) -> AnnData:
-    """Spots of 100 µm, 200 µm apart, at 0.5 µm/px, with every column that a page can show."""
-    random = np.random.default_rng(seed)
-    row, column = np.divmod(np.arange(rows * columns), columns)
-    spots, genes = rows * columns, len(GENES)
-    across = (row / rows + column / columns)[:, None]
-    low = np.array([0.4, 0.2, 0.05, -0.1, np.nan, 0.0], np.float32)
+    """Return a prediction of every spot that the layout lays on a slide of this size."""
+    laid = layout_named(layout, **of_layout)
+    spots = lay_spots(laid, size_px, mpp)
+    n, g = len(spots), len(genes)
+    rng = np.random.default_rng(0)
     obs = pd.DataFrame(
         {
-            "in_tissue": np.ones(spots, np.int8),
-            "array_row": row.astype(np.int32),
-            "array_col": column.astype(np.int32),
-            "tissue_fraction": random.uniform(0.3, 1, spots).astype(np.float32),
-            "ood_score": random.uniform(0, 1, spots).astype(np.float32),
-            "radius": random.gamma(2, 0.2, spots).astype(np.float32),
-            "focus": np.where(row == 0, np.nan, random.gamma(2, 200, spots)).astype(np.float32),
-            "pen": np.arange(spots) == 3,
+            "in_tissue": np.ones(n, np.int8),
+            "array_row": spots.array_row,
+            "array_col": spots.array_col,
+            "tissue_fraction": rng.random(n, np.float32),
+            "readable": np.ones(n, bool),
+            "ood_score": rng.random(n, np.float32),
+            "radius": rng.random(n, np.float32),
         },
-        index=[HOSTILE, *(f"r{r}c{c}" for r, c in zip(row[1:], column[1:], strict=True))],
+        index=spots.names.tolist(),
     )
     if archetypes:
-        state = random.integers(0, archetypes, spots)
-        obs["archetype"] = pd.Categorical(list(map(str, state)))
-    var = pd.DataFrame(
-        {
-            "gene_ids": [f"ENSG{number:011}" for number in range(genes)],
-            "heldout_pcc": low + 0.1,
-            "heldout_low": low,
-            "heldout_high": low + 0.2,
-            "ceiling_pcc": np.float32(0.7),
-            "coverage_80": np.float32(0.79),
-            "reliability": pd.Categorical(["A", "B", "C", "refuse", "refuse", "refuse"]),
-            "readable_at": pd.Categorical(["spot", "1 ring", "2 rings", "none", "none", "none"]),
-        },
-        index=list(GENES),
-    )
-    scale = 10.0 ** -np.arange(genes)  # genes of very different ranges
-    expression = (across + random.gamma(2, 0.1, (spots, genes))) * scale
-    return AnnData(
-        expression.astype(np.float32),
+        obs["archetype"] = pd.Categorical(rng.integers(0, 3, n).astype(str))
+    pcc = np.linspace(0.1, 0.9, g, dtype=np.float32)
+    adata = AnnData(
+        rng.random((n, g), np.float32) * 4,
         obs=obs,
-        var=var,
-        layers={"std": (0.2 * expression + 0.05 * scale).astype(np.float32)},
-        obsm={"spatial": np.stack([300 + 400.0 * column, 300 + 400.0 * row], axis=1)},
-        uns={"hypergene": _about(shape), "spatial": {"slide": _library(rows, columns)}},
+        var=pd.DataFrame({"heldout_pcc": pcc}, index=list(genes)),
+        layers={"std": rng.random((n, g), np.float32) + np.float32(0.1)},
+        obsm={"spatial": spots.xy_px, "X_hypergene": rng.random((n, 4), np.float32)},
     )
-
-
-def _about(shape: str) -> dict[str, Any]:
-    return {
-        "version": "0",
-        "slide": "slide.svs",
-        "mpp": {"x": 0.5, "y": 0.5, "source": "openslide.mpp-x"},
-        "layout": {"name": "st", "shape": shape, "diameter_um": 100.0, "orientation_deg": 0.0},
-        "model": {
-            "name": "tiny",
-            "licence": "CC0-1.0",
-            "sha256": "0" * 64,
-            "validation": "patient",
-            "interval": "spot-block",
+    diameter_px = laid.diameter_um * 2 / sum(mpp)
+    adata.uns["spatial"] = spatial_uns(Gradient(*size_px), stem, diameter_px, hires_px=500)
+    adata.uns["hypergene"] = {
+        "version": "0.1.0",
+        "slide": f"{stem}.svs",
+        "units": UNITS,
+        "model": {"name": "tiny"},
+        "mpp": {"x": mpp[0], "y": mpp[1], "source": "--mpp"},
+        "layout": {
+            "name": laid.name,
+            "lattice": laid.lattice,
+            "shape": laid.shape,
+            "diameter_um": laid.diameter_um,
+            "pitch_um": laid.pitch_um,
+            "orientation_deg": laid.orientation_deg,
         },
-        "tile_um": np.array([112.0, 300.0]),
-        "units": "ln(1 + counts per 10,000), scaled over all genes measured in the spot",
-        "calibration": "none",
-        "arguments": {"qc": True},
-        "seconds": {"encode": 1.25},
-        "card": {
-            "verdict": "caution",
-            "reasons": np.array(["Its dyes are unusual."], dtype=object),
-            "tissue_share": 0.4321,
-            "ood_share": 0.01,
-        },
-        "warnings": np.array(["Its dyes are unusual.", f"A warning {HOSTILE}"], dtype=object),
     }
+    return adata
 
 
-def _library(rows: int, columns: int) -> dict[str, Any]:
-    width, height = 600 + 400 * columns, 600 + 400 * rows
-    scale = 0.1
-    picture = np.full((round(height * scale), round(width * scale), 3), 230, np.uint8)
-    picture[20:-20, 20:-20] = (200, 150, 190)
-    return {
-        "images": {"hires": picture, "lowres": picture[::3, ::3]},
-        "scalefactors": {
-            "tissue_hires_scalef": scale,
-            "tissue_lowres_scalef": scale / 3,
-            "spot_diameter_fullres": 200.0,
-        },
-        "metadata": {"fullres_width_px": width, "fullres_height_px": height},
-    }
+def write_tiny_prediction(
+    folder: Path, *args: Any, format: Literal["zarr", "h5ad"] = "zarr", **options: Any
+) -> Path:
+    """Write :func:`tiny_prediction` as ``slide.zarr`` or ``slide.h5ad``."""
+    path = folder / f"{options.get('stem', 'slide')}.{format}"
+    write_anndata(tiny_prediction(*args, **options), path, format=format)
+    return path

@@ -67,7 +67,7 @@ def test_writing_what_was_read_gives_the_same_files(folder: Path, tmp_path: Path
     (tmp_path / "again").mkdir()
     write_model(tmp_path / "again", load_model(folder), (folder / "README.md").read_text())
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["README.md", CONFIG, WEIGHTS]
+    assert names == ["README.md", "SHA256SUMS", CONFIG, WEIGHTS]
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 

@@ -9,9 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from tqdm import tqdm
@@ -27,6 +27,8 @@ from hypergene.pipeline.cohort.on_ray import RayCrew
 from hypergene.pipeline.cohort.records import FOLDER
 from hypergene.pipeline.cohort.summary import try_to_write_summary, write_summary
 from hypergene.pipeline.cohort.work import Crew
+from hypergene.pipeline.keywords import CohortKeywords
+from hypergene.pipeline.options import with_overrides
 from hypergene.pipeline.outcome import Outcome
 from hypergene.pipeline.predict import PredictOptions
 from hypergene.zoo import find_model, weights_sha256
@@ -86,14 +88,15 @@ class CohortOptions:
 
 
 def predict_cohort(
-    slides: Sequence[Path],
-    out: Path | None,
-    options: PredictOptions,
+    slides: Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    options: PredictOptions | None = None,
     cohort: CohortOptions | None = None,
     *,
-    sheet: Path | None = None,
+    sheet: str | Path | None = None,
     tell: Tell = lambda outcome: None,
     tell_again: Tell = lambda outcome: None,
+    **overrides: Unpack[CohortKeywords],
 ) -> list[Outcome]:
     """Predict slides; several processes and machines may do so in one output folder at once.
 
@@ -111,6 +114,8 @@ def predict_cohort(
         Called with each outcome as soon as it is known.
     tell_again
         Called with the outcome of each slide that was done before.
+    **overrides
+        Single options of both by name, over `options` and `cohort`.
 
     Returns
     -------
@@ -126,9 +131,22 @@ def predict_cohort(
     OutputError
         Something stands at an output that was not made as asked for now and may not be replaced
         (nothing has been done then), or the output cannot be written.
+
+    Examples
+    --------
+    >>> import hypergene
+    >>> outcomes = hypergene.predict_cohort(["slide.svs", "other.svs"], "results", genes="ERBB2")
+    >>> [(outcome.output.name, outcome.error) for outcome in outcomes]
+    [('slide.zarr', None), ('other.zarr', None)]
     """
-    cohort = cohort or CohortOptions()
-    jobs = list_jobs(slides, sheet, out, options)
+    running = {field.name for field in fields(CohortOptions)}
+    how, what = (
+        {k: v for k, v in overrides.items() if (k in running) is own} for own in (True, False)
+    )
+    cohort = with_overrides(cohort or CohortOptions(), how)
+    options = with_overrides(options or PredictOptions(), what)
+    files, out = [Path(slide) for slide in slides], None if out is None else Path(out)
+    jobs = list_jobs(files, None if sheet is None else Path(sheet), out, options)
     run = _about(options, cohort)
     outcomes: list[Outcome] = []
     with ExitStack() as stack:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from hypergene.features.device import precision_name
 from hypergene.pipeline.gene_table import calibration_of, gene_table
+from hypergene.pipeline.inputs import SlideInput
 from hypergene.pipeline.outcome import Stopwatch, wait_share
 from hypergene.pipeline.placement import slide_images, spot_quality, spot_table
 from hypergene.pipeline.prediction.encode import Encoded, readers
@@ -18,14 +18,13 @@ from hypergene.pipeline.prediction.plan import Plan
 from hypergene.pipeline.prediction.readout import SpotScores
 from hypergene.pipeline.provenance import provenance, text_array
 from hypergene.pipeline.slide_card import sentence, slide_card
-from hypergene.slide import Slide
 from hypergene.st import UNITS
 
 log = logging.getLogger(__name__)
 
 
 def describe(
-    slide: Slide,
+    found: SlideInput,
     plan: Plan,
     encoded: Encoded,
     scores: SpotScores,
@@ -41,7 +40,7 @@ def describe(
     warnings
         What a careful user wants to read about the slide.
     """
-    model, placed = plan.model, plan.placed
+    slide, model, placed = found.slide, plan.model, plan.placed
     obs = spot_table(placed, min_tissue=options.min_tissue, unreadable=encoded.unreadable)
     obs = obs.assign(**scores.columns())
     if options.qc:
@@ -61,7 +60,7 @@ def describe(
             mpp=slide.mpp,
             layout=placed.spots.layout,
             tissue=placed.mask.source,
-            arguments=asdict(options),
+            arguments=found.arguments(options),
             seconds=watch.seconds,
         ),
         "wait_share": wait_share(watch.seconds),

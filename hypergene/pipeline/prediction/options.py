@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -87,7 +88,10 @@ class PredictOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Take genes as any sequence of texts, or one; refuse what is no precision."""
+        """Take genes as any sequence of texts, or one, and paths as text or not."""
+        object.__setattr__(self, "model", os.fspath(self.model))
+        if self.coords is not None:
+            object.__setattr__(self, "coords", Path(self.coords))
         if self.genes is not None:
             object.__setattr__(self, "genes", as_tuple(self.genes))
         if self.dtype not in get_args(Dtype):

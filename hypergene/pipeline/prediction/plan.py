@@ -18,10 +18,10 @@ from hypergene.features.device import pick_device
 from hypergene.features.machine import fit_threads
 from hypergene.model.config import ModelConfig
 from hypergene.model.network import HyperGene
+from hypergene.pipeline.inputs import SlideInput
 from hypergene.pipeline.outcome import Stopwatch
 from hypergene.pipeline.placement import SpotsOnTissue, place_spots
 from hypergene.pipeline.prediction.options import PredictOptions
-from hypergene.slide import Slide
 from hypergene.spots import Layout, Spots, layout_named
 from hypergene.zoo import find_model, load_model, weights_sha256
 
@@ -54,7 +54,7 @@ class Plan:
     device: torch.device
 
 
-def make_plan(slide: Slide, options: PredictOptions, watch: Stopwatch) -> Plan:
+def make_plan(found: SlideInput, options: PredictOptions, watch: Stopwatch) -> Plan:
     """Load the model, find the genes, lay the spots.
 
     Raises
@@ -62,6 +62,7 @@ def make_plan(slide: Slide, options: PredictOptions, watch: Stopwatch) -> Plan:
     HypergeneError
         If the device, the model, the genes or the spots cannot be used as asked.
     """
+    slide = found.slide
     device = pick_device(options.device)
     fit_threads()
     torch.manual_seed(options.seed)
@@ -72,8 +73,8 @@ def make_plan(slide: Slide, options: PredictOptions, watch: Stopwatch) -> Plan:
         placed = place_spots(
             slide,
             _layout(options, model.config),
-            coords=options.coords,
-            tissue=options.tissue,
+            coords=found.coords,
+            tissue=found.tissue,
             min_tissue=options.min_tissue,
             offset_um=options.offset_um,
         )

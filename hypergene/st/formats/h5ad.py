@@ -228,11 +228,22 @@ def in_tissue_of(stored: Stored) -> npt.NDArray[np.int8]:
     """
     if "in_tissue" not in stored.columns("obs"):
         return np.ones(stored.length("obs"), dtype=np.int8)
+    return tissue_flags(stored.column("obs", "in_tissue"), stored.name)
+
+
+def tissue_flags(column: pd.Series, origin: str) -> npt.NDArray[np.int8]:
+    """Return a column ``in_tissue`` as 1 and 0, whether it holds numbers, booleans or texts.
+
+    Raises
+    ------
+    DataError
+        It holds values other than 0 and 1; `origin` is named.
+    """
     words = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
-    flags = stored.column("obs", "in_tissue").astype(str).str.lower().map(words)
+    flags = column.astype(str).str.lower().map(words)
     if flags.isna().any():
         raise DataError(
-            f"in_tissue of {stored.name} holds values other than 0 and 1.",
+            f"in_tissue of {origin} holds values other than 0 and 1.",
             hint="Write 1 for spots on the tissue and 0 for the others.",
         )
     return flags.to_numpy(dtype=np.int8)
