@@ -18,7 +18,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="PREDICTION",
-            help="What hypergene predict wrote: .zarr or .h5ad, one or several.",
+            help="What hypergene predict wrote: .zarr or .h5ad, one or several, or a folder.",
             show_default=False,
         ),
     ],
@@ -55,16 +55,20 @@ def report(
     wanted = parse_genes(genes)
 
     from hypergene.pipeline.each import for_each_slide
-    from hypergene.pipeline.report import ReportOptions, report_one, report_several
+    from hypergene.pipeline.report import (
+        ReportOptions,
+        predictions_in,
+        report_one,
+        report_several,
+    )
 
     options = ReportOptions(genes=wanted, max_genes=max_genes, overwrite=overwrite)
     tell = Reporter(as_json=json)
-    if len(predictions) == 1:
-        outcomes = for_each_slide(
-            predictions, lambda path: report_one(path, out, options), report=tell
-        )
+    paths, is_single = predictions_in(predictions)
+    if is_single:
+        outcomes = for_each_slide(paths, lambda path: report_one(path, out, options), report=tell)
     else:
-        index, outcomes = report_several(predictions, out, options, tell=tell)
+        index, outcomes = report_several(paths, out, options, tell=tell)
         if not json:
             typer.echo(str(index))
     raise typer.Exit(exit_code(outcomes))

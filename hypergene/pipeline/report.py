@@ -7,27 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from hypergene.errors import DataError, UsageError
-from hypergene.output import PredictionFile, open_prediction
+from hypergene.output import open_prediction
 from hypergene.output.atomic import atomic_path
 from hypergene.pipeline.each import for_each_slide, refuse_clashes
 from hypergene.pipeline.outcome import Outcome, Stopwatch
+from hypergene.pipeline.page_content import MAX_GENES, page_content
 from hypergene.report.index_page import IndexEntry, index_entry, index_page
 from hypergene.report.prediction_page import prediction_page
 
 log = logging.getLogger(__name__)
 
-MOST_SPOTS = 1_000_000
-"""A page of more spots would not be fluent in a browser."""
-MOST_VALUES = 10_000_000
-"""Spots × genes that a page holds: 50,000 × 200, about 20 MB."""
-MAX_GENES = 200
 INDEX = "index.html"
 _HTML = (".html", ".htm")
-_SAMPLE_SPOTS = 2000
+_NO_PREDICTIONS = (".spots.zarr", ".tiles.zarr")
+"""What ``hypergene tile`` writes beside predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +63,8 @@ def write_report(
     Parameters
     ----------
     predictions
-        What ``hypergene predict`` wrote (``.zarr`` or ``.h5ad``), one or several.
+        What ``hypergene predict`` wrote (``.zarr`` or ``.h5ad``), one or several, or a folder of
+        them.
     out
         Of one prediction an HTML file, or a folder that exists; None = ``<stem>.html`` beside it.
         Of several a folder; None = ``report`` beside them.
@@ -99,12 +94,12 @@ def write_report(
     'slide.html'
     """
     given = [predictions] if isinstance(predictions, str | Path) else list(predictions)
-    paths = [Path(path) for path in given]
+    paths, is_single = predictions_in(given)
     options = ReportOptions(
         genes=None if genes is None else tuple(genes), max_genes=max_genes, overwrite=overwrite
     )
     target = None if out is None else Path(out)
-    if len(paths) == 1:
+    if is_single:
         outcome = report_one(paths[0], target, options)
         assert outcome.output is not None
         return outcome.output
@@ -139,22 +134,27 @@ def report_one(
     with atomic_path(page, overwrite=options.overwrite) as draft:
         with watch("open"):
             file = open_prediction(prediction)
-            genes, chosen_by, warnings = _genes(file, options)
         with watch("expression"):
-            layers = [name for name in ("std",) if name in file.layers]
-            adata = file.read(genes, layers=layers)
+            content = page_content(file, options.genes, options.max_genes)
+        spots, genes = content.adata.shape
         with watch("page"):
             text = prediction_page(
-                adata,
-                name=_stem(prediction),
+                content.adata,
+                name=prediction.stem,
+                spots_in_file=len(file.obs),
                 genes_in_file=len(file.genes),
-                chosen_by=chosen_by,
+                chosen_by=content.chosen_by,
+                warnings=content.warnings,
+                index=None if listed is None else INDEX,
             )
         with watch("write"):
-            draft.write_text(text, encoding="utf-8")
+            _write(draft, text)
     if listed is not None:
-        listed.append(index_entry(adata, name=_stem(prediction), link=page.name))
-    return Outcome(prediction, page, len(adata), len(genes), watch.seconds, warnings)
+        entry = index_entry(
+            content.adata, name=prediction.stem, link=page.name, spots=len(file.obs)
+        )
+        listed.append(entry)
+    return Outcome(prediction, page, spots, genes, watch.seconds, content.warnings)
 
 
 def report_several(
@@ -182,28 +182,82 @@ def report_several(
     """
     options = options or ReportOptions()
     folder = _folder_of(predictions, out)
-    refuse_clashes([Path(_stem(path) + ".html") for path in predictions], folder)
+    refuse_clashes(predictions, folder)
     listed: list[IndexEntry] = []
+
+    def report(path: Path) -> Outcome:
+        try:
+            return report_one(path, folder / f"{path.stem}.html", options, listed=listed)
+        except UsageError as error:  # a gene that this one does not have, and others may
+            raise DataError(error.message, hint=error.hint) from error
+
     with atomic_path(folder / INDEX, overwrite=options.overwrite) as draft:
-        outcomes = for_each_slide(
-            predictions,
-            lambda path: report_one(path, folder / f"{_stem(path)}.html", options, listed=listed),
-            report=tell,
-        )
-        failed = [(_stem(one.slide), one.error) for one in outcomes if one.error is not None]
-        draft.write_text(index_page(listed, failed), encoding="utf-8")
+        outcomes = for_each_slide(predictions, report, report=tell)
+        failed = [(one.slide.stem, one.error) for one in outcomes if one.error is not None]
+        _write(draft, index_page(listed, failed))
     return folder / INDEX, outcomes
 
 
-def _stem(prediction: Path) -> str:
-    return prediction.stem
+def predictions_in(given: Sequence[str | Path]) -> tuple[list[Path], bool]:
+    """Return the predictions that are meant by paths, and whether it is a single one.
+
+    Parameters
+    ----------
+    given
+        Predictions, or folders of them.
+
+    Returns
+    -------
+    predictions
+        In the order given, those of a folder by name.
+    is_single
+        Whether one prediction itself was given, and no folder.
+
+    Raises
+    ------
+    UsageError
+        Nothing was given.
+    DataError
+        A folder holds no prediction.
+    """
+    found: list[Path] = []
+    for path in map(Path, given):
+        found += _inside(path) if _is_plain_folder(path) else [path]
+    if not found:
+        raise UsageError("No prediction was given.", hint="Give what hypergene predict wrote.")
+    return found, len(found) == len(given) == 1 and found[0] == Path(given[0])
+
+
+def _is_plain_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix != ".zarr" and not (path / "zarr.json").exists()
+
+
+def _inside(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".zarr", ".h5ad")
+        and not path.name.startswith(".")
+        and not path.name.endswith(_NO_PREDICTIONS)
+    ]
+    if not found:
+        raise DataError(
+            f"There is no prediction in the folder {folder}.",
+            hint="Give the folder that hypergene predict wrote <slide>.zarr to.",
+        )
+    return found
+
+
+def _write(draft: Path, text: str) -> None:
+    # The policy's checksums are of scripts as they are here, whatever the system's line ends.
+    draft.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _page_of(prediction: Path, out: Path | None) -> Path:
     if out is None:
         return prediction.with_suffix(".html")
     if out.is_dir():
-        return out / f"{_stem(prediction)}.html"
+        return out / f"{prediction.stem}.html"
     if out.suffix.lower() not in _HTML:
         raise UsageError(
             f"The page would be {out}, which no browser takes for a page.",
@@ -227,42 +281,3 @@ def _folder_of(predictions: Sequence[Path], out: Path | None) -> Path:
             hint="Give a folder with -o.",
         )
     return out
-
-
-def _genes(file: PredictionFile, options: ReportOptions) -> tuple[list[str], str, list[str]]:
-    """Choose the genes of a page: symbols, how they were chosen, what a user should know of it."""
-    spots = len(file.obs)
-    if spots == 0:
-        raise DataError(f"{file.path} has no spots to show.", hint="Predict the slide again.")
-    if spots > MOST_SPOTS:
-        raise DataError(
-            f"{file.path} has {spots:,} spots, and a page shows at most {MOST_SPOTS:,}.",
-            hint="Predict it with a coarser layout, or draw it with hypergene plot.",
-        )
-    room = max(MOST_VALUES // spots, 1)
-    if options.genes is not None:
-        wanted = list(dict.fromkeys(options.genes))
-        if len(wanted) > room:
-            raise UsageError(
-                f"{len(wanted):,} genes of {spots:,} spots are more than a page holds.",
-                hint=f"Give at most {room:,} with --genes.",
-            )
-        return wanted, "as asked for", []
-    count = min(options.max_genes, room, len(file.genes))
-    warnings = []
-    if count == room < min(options.max_genes, len(file.genes)):
-        warnings.append(
-            f"{spots:,} spots leave room for {room:,} genes on a page; --genes names others."
-        )
-    if "heldout_pcc" in file.var:
-        score, by = file.var["heldout_pcc"], "those predicted best on held-out data"
-    else:
-        score, by = _variance(file), "those whose prediction varies most"
-    order = np.argsort(-np.nan_to_num(score.to_numpy(np.float64), nan=-np.inf), kind="stable")
-    return [file.genes[at] for at in order[:count]], by, warnings
-
-
-def _variance(file: PredictionFile) -> pd.Series:
-    """Return each gene's variance over the first spots: enough to choose by."""
-    some = file.read(rows=slice(0, _SAMPLE_SPOTS), layers=())
-    return pd.Series(np.asarray(some.X).var(axis=0), index=some.var_names)

@@ -46,7 +46,7 @@ class IndexEntry:
     thumbnail: str
 
 
-def index_entry(adata: AnnData, *, name: str, link: str) -> IndexEntry:
+def index_entry(adata: AnnData, *, name: str, link: str, spots: int) -> IndexEntry:
     """Return what the index says of a prediction.
 
     Parameters
@@ -55,6 +55,8 @@ def index_entry(adata: AnnData, *, name: str, link: str) -> IndexEntry:
         What its page shows, best genes first.
     name, link
         What it is called, and its page's file name.
+    spots
+        How many the prediction has.
     """
     about = adata.uns["hypergene"]
     card = about.get("card", {})
@@ -70,7 +72,7 @@ def index_entry(adata: AnnData, *, name: str, link: str) -> IndexEntry:
         link=link,
         verdict=str(card.get("verdict", "unknown")),
         reasons=tuple(str(reason) for reason in card.get("reasons", ())),
-        spots=adata.n_obs,
+        spots=spots,
         model=str(about.get("model", {}).get("name", "unknown")),
         best=best,
         thumbnail="" if image is None else jpeg_uri(image, longest_px=_THUMBNAIL_PX),

@@ -133,4 +133,4 @@ def summary_of(values: ArrayLike) -> dict[str, Any]:
 
 
 def _deflated(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(data, 6)).decode("ascii")

@@ -41,20 +41,33 @@ class _Packed:
     about: dict[str, Any]
 
 
-def prediction_page(adata: AnnData, *, name: str, genes_in_file: int, chosen_by: str) -> str:
+def prediction_page(
+    adata: AnnData,
+    *,
+    name: str,
+    spots_in_file: int,
+    genes_in_file: int,
+    chosen_by: str,
+    warnings: Sequence[str] = (),
+    index: str | None = None,
+) -> str:
     """Return the page.
 
     Parameters
     ----------
     adata
-        The genes to show, of a prediction: dense ``X`` and, if there, ``layers["std"]``, with
-        hypergene's ``obs``, ``var``, ``obsm["spatial"]`` and ``uns``.
+        The spots and genes to show, of a prediction: dense ``X`` and, if there,
+        ``layers["std"]``, with hypergene's ``obs``, ``var``, ``obsm["spatial"]`` and ``uns``.
     name
         What the page is called: the prediction's name.
-    genes_in_file
-        How many genes the prediction has in all.
+    spots_in_file, genes_in_file
+        How many the prediction has in all.
     chosen_by
         How those on the page were chosen, to stand behind "200 of 9,731 genes, ".
+    warnings
+        What else a reader should know of the page, beside the prediction's own warnings.
+    index
+        Name of the index page beside it; None = there is none.
 
     Returns
     -------
@@ -76,6 +89,7 @@ def prediction_page(adata: AnnData, *, name: str, genes_in_file: int, chosen_by:
         .get_template("prediction.html")
         .render(
             name=name,
+            index=index,
             policy=content_policy(scripts, evaluates=True),
             scripts=[Markup(text) for text in scripts],
             style=asset("page.css"),
@@ -87,6 +101,7 @@ def prediction_page(adata: AnnData, *, name: str, genes_in_file: int, chosen_by:
             has_spread="std" in adata.layers,
             has_image=_image(library) is not None,
             spots=adata.n_obs,
+            spots_in_file=spots_in_file,
             genes_in_file=genes_in_file,
             chosen_by=chosen_by,
             units=str(about.get("units", "unknown")),
@@ -94,7 +109,7 @@ def prediction_page(adata: AnnData, *, name: str, genes_in_file: int, chosen_by:
             mpp=_names(about, "mpp"),
             verdict=str(card.get("verdict", "unknown")),
             reasons=[str(reason) for reason in card.get("reasons", ())],
-            warnings=[str(warning) for warning in about.get("warnings", ())],
+            warnings=[*map(str, about.get("warnings", ())), *warnings],
             card=run_facts(card, without=("verdict", "reasons")),
             facts=run_facts(about, without=("card", "warnings")),
             held_out=held_out_sentence(about),

@@ -71,7 +71,7 @@ def spot_map(
         lod_timeout=300,
         name="plot",
     )
-    plot.add_tools(SaveTool(filename="predicted"))
+    plot.add_tools(SaveTool(name="save"))
     plot.toolbar.logo = None
     plot.axis.visible = False
     plot.grid.visible = False
@@ -106,8 +106,9 @@ def spot_map(
     plot.add_layout(bar, "below")
     plot.add_layout(
         ScaleBar(
-            range=plot.x_range, unit="mm", location="bottom_left", bar_length=0.2,
+            range=plot.x_range, unit="mm", location="bottom_left", bar_length=0.12,
             length_sizing="adaptive", border_line_color=None, background_fill_alpha=0.8,
+            padding=5, margin=5,
         )
     )  # fmt: skip
     return dict(json_item(plot))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,16 @@ from hypergene.cli import main
 from hypergene.output.anndata_file import write_anndata
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    path = tmp_path / "made.zarr"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "made.zarr"
     write_anndata(tiny_prediction(), path)
     return path
+
+
+@pytest.fixture
+def made(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "made.zarr"))
 
 
 def run(*arguments: str | Path) -> int:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny.reported import tiny_prediction
 
 import hypergene
 from hypergene.errors import DataError, HypergeneError, OutputError, UsageError
 from hypergene.output import open_prediction
 from hypergene.output.anndata_file import write_anndata
+from hypergene.pipeline import page_content as content
 from hypergene.pipeline import report as job
+from hypergene.pipeline.page_content import shown_spots
 from hypergene.pipeline.predict import PredictOptions, predict_to_file
-from hypergene.pipeline.report import ReportOptions, report_one, report_several, write_report
+from hypergene.pipeline.report import (
+    ReportOptions,
+    report_one,
+    report_several,
+    write_report,
+)
 from hypergene.pipeline.tile import tile
+from hypergene.report.prediction_page import prediction_page
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +44,16 @@ def prediction(
     return done.output
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    path = tmp_path / "made.zarr"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("written") / "made.zarr"
     write_anndata(tiny_prediction(), path)
     return path
+
+
+@pytest.fixture
+def made(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "made.zarr"))
 
 
 def test_what_predict_wrote_becomes_a_page(prediction: Path, tmp_path: Path) -> None:
@@ -40,7 +61,7 @@ def test_what_predict_wrote_becomes_a_page(prediction: Path, tmp_path: Path) -> 
     assert page == tmp_path / "r.html"
     text = page.read_text(encoding="utf-8")
     file = open_prediction(prediction)
-    assert f"20 of {len(file.genes)} genes, those predicted best on held-out data" in text
+    assert f"20 of {len(file.genes)} genes, best on held-out data first" in text
     best = file.var["heldout_pcc"].idxmax()
     assert text.index(f">{best}</button>") < text.index(">ERBB2</button>")
     assert "focus" in text
@@ -70,7 +91,7 @@ def test_without_held_out_data_the_most_varying_genes_are_shown(tmp_path: Path) 
     adata.var = adata.var[["gene_ids"]]
     write_anndata(adata, tmp_path / "p.zarr")
     text = write_report(tmp_path / "p.zarr", max_genes=1).read_text("utf-8")
-    assert "1 of 6 genes, those whose prediction varies most" in text
+    assert "1 of 6 genes, most varying first" in text
     widest = adata.var_names[int(np.argmax(np.var(np.asarray(adata.X), axis=0)))]
     assert f">{widest}</button>" in text
 
@@ -161,6 +182,54 @@ def test_what_is_no_prediction_is_refused(tmp_path: Path) -> None:
         write_report([tmp_path / "x.zarr", tmp_path / "y.h5ad"])
 
 
+def test_a_folder_means_the_predictions_in_it(
+    made: Path, painted_slide: Path, tmp_path: Path
+) -> None:
+    write_anndata(tiny_prediction(), tmp_path / "b.h5ad", format="h5ad")
+    tile(painted_slide, tmp_path, layout="st")
+    index = write_report(tmp_path)
+    assert index == tmp_path / "report" / "index.html"
+    assert {path.name for path in index.parent.iterdir()} == {"index.html", "made.html", "b.html"}
+    assert 'href="index.html"' in (index.parent / "made.html").read_text("utf-8")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no prediction in the folder .*empty"):
+        write_report(tmp_path / "empty")
+    with pytest.raises(UsageError, match="No prediction was given"):
+        write_report([])
+
+
+def test_a_gene_that_one_prediction_lacks_stops_no_other(made: Path, tmp_path: Path) -> None:
+    poorer = tmp_path / "poorer.zarr"
+    write_anndata(tiny_prediction()[:, ["ERBB2"]].copy(), poorer)
+    _, outcomes = report_several([poorer, made], tmp_path / "pages", ReportOptions(genes=("KRT8",)))
+    assert "no prediction of KRT8" in str(outcomes[0].error)
+    assert outcomes[1].error is None
+
+
+def _no_mpp(adata: AnnData) -> None:
+    del adata.uns["hypergene"]["mpp"]
+
+
+def _no_diameter(adata: AnnData) -> None:
+    adata.uns["spatial"]["slide"]["scalefactors"] = {}
+
+
+def _no_place(adata: AnnData) -> None:
+    adata.obsm["spatial"][3, 0] = np.nan
+
+
+@pytest.mark.parametrize("damage", [_no_mpp, _no_diameter, _no_place])
+def test_a_prediction_that_does_not_say_where_its_spots_are_is_refused(
+    tmp_path: Path, damage: Callable[[AnnData], None]
+) -> None:
+    adata = tiny_prediction()
+    damage(adata)
+    write_anndata(adata, tmp_path / "p.zarr")
+    with pytest.raises(DataError, match=r"p\.zarr does not say where its spots lie") as error:
+        write_report(tmp_path / "p.zarr")
+    assert error.value.hint
+
+
 def test_two_of_one_name_or_of_two_folders_need_a_word(made: Path, tmp_path: Path) -> None:
     twin = tmp_path / "b" / "made.zarr"
     with pytest.raises(UsageError, match="lie in 2 folders"):
@@ -174,7 +243,7 @@ def test_two_of_one_name_or_of_two_folders_need_a_word(made: Path, tmp_path: Pat
 def test_many_spots_leave_room_for_fewer_genes(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "MOST_VALUES", 80 * 3 + 7)
+    monkeypatch.setattr(content, "MOST_VALUES", 80 * 3 + 7)
     outcome = report_one(made, tmp_path / "r.html")
     assert outcome.genes == 3
     assert "80 spots leave room for 3 genes" in outcome.warnings[0]
@@ -182,6 +251,49 @@ def test_many_spots_leave_room_for_fewer_genes(
     with pytest.raises(UsageError, match="more than a page holds") as error:
         write_report(made, tmp_path / "t.html", genes=["ERBB2", "KRT8", "KRT18", "COL1A1"])
     assert error.value.hint == "Give at most 3 with --genes."
-    monkeypatch.setattr(job, "MOST_SPOTS", 79)
-    with pytest.raises(DataError, match="80 spots, and a page shows at most 79"):
-        write_report(made, tmp_path / "u.html")
+
+
+@pytest.mark.parametrize("rows_at_once", [7, 1000])
+def test_of_too_many_spots_a_regular_part_is_shown_and_the_page_says_so(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    seen: list[AnnData] = []
+
+    def remember(adata: AnnData, **more: Any) -> str:
+        seen.append(adata)
+        return prediction_page(adata, **more)
+
+    monkeypatch.setattr(content, "MOST_SPOTS", 79)
+    monkeypatch.setattr(content, "_SPOTS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(job, "prediction_page", remember)
+    outcome = report_one(made, tmp_path / "r.html")
+    (shown,) = seen
+    whole = tiny_prediction()
+    kept = [name for name in whole.obs_names if name in set(shown.obs_names)]
+    assert list(shown.obs_names) == kept
+    assert outcome.spots == len(kept) == 20
+    assert np.array_equal(shown.X, whole[kept, shown.var_names].X)
+    assert np.array_equal(shown.layers["std"], whole[kept, shown.var_names].layers["std"])
+    assert np.array_equal(shown.obsm["spatial"], whole[kept].obsm["spatial"])
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "20 of 80 spots" in text
+    assert "20 of the 80 spots are shown, a regular part of them" in text
+    assert outcome.warnings[-1] in text
+
+
+@pytest.mark.parametrize("lattice", ["square", "hexagon", "none"])
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), most=st.integers(1, 300))
+def test_a_regular_part_is_neither_empty_nor_too_large(
+    lattice: str, rows: int, columns: int, most: int
+) -> None:
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    if lattice == "hexagon":
+        column = 2 * column + row % 2
+    if lattice == "none":
+        row = column = np.full(rows * columns, -1)
+    shown = shown_spots(pd.DataFrame({"array_row": row, "array_col": column}), most)
+    step = math.ceil(math.sqrt(rows * columns / most))
+    assert shown.all() == (rows * columns <= most)
+    assert 1 <= shown.sum() <= math.ceil(rows / step) * math.ceil(columns / step) + step**2
+    if lattice != "none":
+        assert len(np.unique(row[shown])) == math.ceil(rows / step)

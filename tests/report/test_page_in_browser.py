@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +232,8 @@ def test_what_the_map_shows_is_said_in_words(tab: Tab, folder: Path) -> None:
 def test_all_of_it_works_from_the_keyboard(tab: Tab, folder: Path) -> None:
     page = tab.open(folder / "circles.html").page
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "all predictions"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "search"
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) != "none"
@@ -344,19 +347,30 @@ def test_it_fits_its_window_by_day_and_night(
     assert tab.problems == []
 
 
-def test_without_webgl_it_is_drawn_all_the_same(tab: Tab, folder: Path) -> None:
-    tab.page.add_init_script("""
-        for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {
+@pytest.mark.parametrize("webgl", ["of a card", "of software", None])
+def test_it_is_drawn_with_webgl_of_a_graphics_card_or_without(
+    tab: Tab, folder: Path, webgl: str | None
+) -> None:
+    tab.page.add_init_script(
+        """const [webgl, RENDERERS] = [WEBGL, [0x1F01, 0x9246]];
+        for (const kind of webgl ? [] : [HTMLCanvasElement, OffscreenCanvas]) {
             const getContext = kind.prototype.getContext;
             kind.prototype.getContext = function (name, ...more) {
                 return name.includes("webgl") ? null : getContext.call(this, name, ...more);
             };
         }
-    """)
+        const getParameter = WebGLRenderingContext.prototype.getParameter;
+        WebGLRenderingContext.prototype.getParameter = function (key) {
+            if (!RENDERERS.includes(key)) return getParameter.call(this, key);
+            return webgl === "of a card" ? "A Card" : "Google SwiftShader";
+        };""".replace("WEBGL", json.dumps(webgl))
+    )
     tab.open(folder / "circles.html")
+    assert (tab.model("plot", "output_backend") == "webgl") == (webgl == "of a card")
     before = tab.picture()
     tab.choose("COL1A1")
     assert (tab.picture() != before).any(axis=2).mean() > 0.01
+    assert "COL1A1, predicted" in tab.hover(37)
 
 
 def test_a_browser_that_cannot_inflate_says_so(tab: Tab, folder: Path) -> None:

@@ -17,11 +17,16 @@ from hypergene.report.index_page import index_entry, index_page
 from hypergene.report.page_parts import content_policy, json_in_script
 from hypergene.report.prediction_page import prediction_page
 from hypergene.report.spot_columns import spot_columns
+from hypergene.report.spot_map import spot_map
 
 
 def page_of(**made: Any) -> str:
     return prediction_page(
-        tiny_prediction(**made), name="a <slide>", genes_in_file=9000, chosen_by="as asked for"
+        tiny_prediction(**made),
+        name="a <slide>",
+        spots_in_file=80,
+        genes_in_file=9000,
+        chosen_by="as asked for",
     )
 
 
@@ -148,7 +153,7 @@ def test_an_older_or_poorer_prediction_has_a_page_too() -> None:
     del adata.layers["std"], adata.uns["hypergene"]["card"]
     adata.uns["hypergene"]["model"] = {"name": "old"}
     adata.uns["spatial"]["slide"]["images"] = {}
-    page = prediction_page(adata, name="old", genes_in_file=6, chosen_by="all")
+    page = prediction_page(adata, name="old", spots_in_file=80, genes_in_file=6, chosen_by="all")
     assert "does not say whether patients or only sections were held out" in page
     assert 'value="spread"' not in page
     assert 'id="slide"' not in page
@@ -183,11 +188,18 @@ def test_json_ends_no_script_and_keeps_its_text() -> None:
 
 
 def test_the_index_leads_to_every_page_and_says_what_failed() -> None:
-    entry = index_entry(tiny_prediction(), name="a <b>", link="a <b> #1.html")
+    entry = index_entry(tiny_prediction(), name="a <b>", link="a <b> #1.html", spots=1234)
     page = index_page([entry], [("bad", f"There is no file {HOSTILE}.")])
     assert 'href="a%20%3Cb%3E%20%231.html"' in page
-    for said in ("a &lt;b&gt;", "caution", "80 spots", "ERBB2 (0.50)", "There is no file"):
+    for said in ("a &lt;b&gt;", "caution", "1,234 spots", "ERBB2 (0.50)", "There is no file"):
         assert said in page
     assert HOSTILE not in page
     assert "data:image/jpeg;base64," in page
     assert "script-src &#39;none&#39;" in page
+
+
+def test_squares_are_turned_as_their_lattice_is() -> None:
+    made = {"image": None, "slide_mm": (2.0, 3.0), "diameter_mm": 0.016, "orientation_deg": 90.0}
+    squares = json.dumps(spot_map(shape="square", **made))  # type: ignore[arg-type]
+    assert f'"angle": {{"type": "value", "value": {-np.pi / 2}}}' in squares
+    assert '"angle"' not in json.dumps(spot_map(shape="circle", **made))  # type: ignore[arg-type]

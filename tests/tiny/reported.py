@@ -25,6 +25,8 @@ def tiny_prediction(
     obs = pd.DataFrame(
         {
             "in_tissue": np.ones(spots, np.int8),
+            "array_row": row.astype(np.int32),
+            "array_col": column.astype(np.int32),
             "tissue_fraction": random.uniform(0.3, 1, spots).astype(np.float32),
             "ood_score": random.uniform(0, 1, spots).astype(np.float32),
             "radius": random.gamma(2, 0.2, spots).astype(np.float32),

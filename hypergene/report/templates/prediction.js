@@ -41,10 +41,20 @@
   const y = y_px.map((px) => px * page.mm_per_px[1]);
 
   // ---- The map: Bokeh draws; this script sets its data and its window.
-  await Bokeh.embed.embed_item(JSON.parse($("bokeh-map").textContent), $("map"));
+  // WebGL made by the processor is slower than a plain canvas, so only a graphics card's is used.
+  function hasCard() {
+    const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
+    if (!gl) return false;
+    const known = gl.getExtension("WEBGL_debug_renderer_info");
+    const name = String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+    return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+  }
+  const described = $("bokeh-map").textContent;
+  const drawing = hasCard() ? described : described.replace('"output_backend":"webgl"', '"output_backend":"canvas"');
+  await Bokeh.embed.embed_item(JSON.parse(drawing), $("map"));
   const model = (name) => Bokeh.documents[0].get_model_by_name(name);
-  const [plot, source, spots, colours, bar, slide] =
-    ["plot", "spots", "spots-drawn", "colours", "bar", "slide"].map(model);
+  const [plot, source, spots, colours, bar, slide, save] =
+    ["plot", "spots", "spots-drawn", "colours", "bar", "slide", "save"].map(model);
   const numberTicker = bar.ticker;
 
   const ends = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
@@ -126,6 +136,7 @@
       major_label_overrides: new Map(categories.map((name, number) => [number, name])),
     });
     plot.title.text = title;
+    save.filename = `${document.title.split(":")[0]} ${title}`.replace(/[^\w.-]+/g, "_");
     source.data = { x, y, value };
     say(gene, about, title, unit, categories);
     requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -161,7 +172,7 @@
     $("readable").textContent = { spot: "single spots", none: "no scale measured", "": "unknown" }[gene.readable_at]
       ?? `${gene.readable_at}: average the prediction over them before reading it`;
     $("coverage").textContent = gene.coverage === null ? "unknown"
-      : `held ${Math.round(100 * gene.coverage)} % of held-out spots`;
+      : `held ${Math.round(100 * gene.coverage)} % of held-out spots (80 % would be right)`;
     const at = (value) => 200 * Math.min(Math.max(value ?? 0, 0), 1);
     $("interval-band").setAttribute("x", at(gene.low));
     $("interval-band").setAttribute("width", gene.low === null ? 0 : at(gene.high) - at(gene.low));
@@ -200,13 +211,13 @@
   }
   const rows = () => [...$("genes").tBodies[0].rows];
   const matching = () => rows().filter((row) => !row.hidden);
-  const say_found = (said) => { $("found").textContent = said; };
+  const sayFound = (said) => { $("found").textContent = said; };
 
   $("search").addEventListener("input", () => {
     const wanted = $("search").value.trim().toLowerCase();
     for (const row of rows()) row.hidden = !row.dataset.find.includes(wanted);
     const count = matching().length;
-    say_found(count ? `${count} of ${page.genes.length} genes; Enter shows ${best(wanted).name}.`
+    sayFound(count ? `${count} of ${page.genes.length} genes; Enter shows ${best(wanted).name}.`
       : `No gene on this page is called so; hypergene report --genes puts others of the file on it.`);
   });
   function best(wanted) {
