@@ -13,7 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from hypergene.errors import DataError, UsageError
-from hypergene.output import PredictionFile
+from hypergene.output import PredictionFile, highest
 
 MOST_SPOTS = 100_000
 """Of more spots a regular part is shown: a browser without a fast GPU would not be fluent."""
@@ -156,8 +156,7 @@ def _genes(
         score, by = file.var["heldout_pcc"], "best on held-out data first"
     else:
         score, by = _variance(file), "most varying first"
-    order = np.argsort(-np.nan_to_num(score.to_numpy(np.float64), nan=-np.inf), kind="stable")
-    return [file.genes[at] for at in order[:count]], by, warnings
+    return highest(score, count), by, warnings
 
 
 def _variance(file: PredictionFile) -> pd.Series:
