@@ -143,7 +143,7 @@ def test_it_opens_from_disk_without_errors_or_network(tab: Tab, folder: Path) ->
     tab.open(folder / "circles.html")
     assert tab.page.title() == "circles: predicted expression"
     assert "Predicted, not measured." in tab.page.inner_text("header")
-    assert tab.model("plot", "title.text") == "ERBB2: predicted expression, not measured"
+    assert tab.model("plot", "title.text") == "ERBB2: predicted, not measured"
     assert "predicted ln(1 + counts per 10,000)" in tab.model("bar", "title")
     # The tissue's colours are not those of the palette: spots lie on the slide.
     colours = np.unique(tab.picture().reshape(-1, 3), axis=0)

@@ -105,7 +105,7 @@
   function layerShown() {
     const gene = page.genes[shown.gene];
     if (shown.layer === "expression")
-      return { about: gene.expression, title: `${gene.name}: predicted expression, not measured`, unit: `predicted ${page.units}` };
+      return { about: gene.expression, title: `${gene.name}: predicted, not measured`, unit: `predicted ${page.units}` };
     if (shown.layer === "spread")
       return { about: gene.spread, title: `${gene.name}: predicted spread, ± 1 std`, unit: page.units };
     const about = page.columns[shown.layer];
