@@ -203,3 +203,16 @@ def test_squares_are_turned_as_their_lattice_is() -> None:
     squares = json.dumps(spot_map(shape="square", **made))  # type: ignore[arg-type]
     assert f'"angle": {{"type": "value", "value": {-np.pi / 2}}}' in squares
     assert '"angle"' not in json.dumps(spot_map(shape="circle", **made))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "doubted"), [("ok", False), ("caution", True), ("refuse", True)]
+)
+def test_a_doubtful_slide_is_said_beside_every_gene(verdict: str, doubted: bool) -> None:
+    adata = tiny_prediction()
+    adata.uns["hypergene"]["card"]["verdict"] = verdict
+    page = prediction_page(
+        adata, name="s", spots_in_file=80, genes_in_file=9, chosen_by="as asked for"
+    )
+    beside = page[page.index('id="trust-title"') : page.index("held-out r</dt>")]
+    assert ("it may not hold here" in beside) is doubted
