@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypergene.errors import DataError, HypergeneError, UsageError, first_line
+from hypergene.output.best_genes import best_held_out
 from hypergene.output.store import CHUNK_COLUMNS, CHUNK_ROWS, ZARR_FORMAT
 
 if TYPE_CHECKING:  # it takes a second to import
@@ -111,12 +113,19 @@ class PredictionFile:
             listed = ", ".join(unknown[:_SOME_NAMED]) + (" …" if len(unknown) > _SOME_NAMED else "")
             raise UsageError(
                 f"{self.path} has no prediction of {listed}.",
-                hint=f"It has {len(self.var):,} genes, for example "
-                f"{', '.join(self.genes[:_SOME_NAMED])}.",
+                hint=self._known(unknown[0]),
             )
         if len(set(places)) < len(places):
             raise UsageError("A gene is asked for twice.", hint="Name every gene once.")
         return np.asarray(places, dtype=np.int64)
+
+    def _known(self, gene: str) -> str:
+        """Name what a gene may be a slip of, or else some that there are."""
+        close = difflib.get_close_matches(gene.upper(), self.genes, n=3)
+        if close:
+            return f"Close to {gene}: {', '.join(close)}."
+        some = best_held_out(self.var, _SOME_NAMED) if "heldout_pcc" in self.var else self.genes
+        return f"It has {len(self.var):,} genes, for example {', '.join(some[:_SOME_NAMED])}."
 
     def _matrix(
         self, group: Any, key: str, spots: slice, columns: NDArray[np.int64]

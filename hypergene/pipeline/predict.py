@@ -61,7 +61,7 @@ def predict(
     AnnData
         n spots × genes. ``X``: float32, predicted natural log1p of counts per 10,000;
         ``layers["std"]``: its predicted standard deviation; ``obs``: in_tissue, array_row,
-        array_col, tissue_fraction, ood_score (share of training spots less unusual, 0..1), radius,
+        array_col, tissue_fraction, ood_score (share of held-out spots less unusual, 0..1), radius,
         and with a model that has archetypes: archetype, archetype_0 …, archetype_ood; with ``qc``
         focus, pen, saturation and brightness (:class:`hypergene.slide.SpotQuality`);
         ``var``: heldout_pcc, ceiling_pcc, reliable, and with a model that has their intervals:

@@ -31,7 +31,7 @@ _PANEL_INCHES = 3.4
 _TITLE_LETTERS, _NOTE_LETTERS = 45, 62
 _BINS = 40
 _COLUMNS = {
-    "ood_score": "share of training spots less unusual, 0 to 1",
+    "ood_score": "share of held-out spots less unusual, 0 to 1",
     "archetype_ood": "share of training spots nearer to an archetype, 0 to 1",
     "tissue_fraction": "share of the spot's area on tissue, 0 to 1",
     "radius": "distance to the origin of the embedding",
@@ -152,7 +152,9 @@ def heading(adata: AnnData, gene: str, layer: Layer = "mean") -> str:
     if "heldout_pcc" in adata.var:
         pcc = float(adata.var.loc[gene, "heldout_pcc"])
         if math.isfinite(pcc):
-            return f"{name}  (held-out r = {pcc:.2f})"
+            known = "reliability" in adata.var
+            grade = f"class {adata.var.loc[gene, 'reliability']}, " if known else ""
+            return f"{name}  ({grade}held-out r = {pcc:.2f})"
     return name
 
 

@@ -60,7 +60,10 @@ def test_a_gene_that_is_not_there_or_asked_for_twice_is_said(tmp_path: Path) -> 
     opened = open_prediction(tmp_path / "p.zarr")
     with pytest.raises(UsageError, match="no prediction of ERBB2") as caught:
         opened.read(["G1", "ERBB2"])
-    assert "G0" in str(caught.value.hint)
+    assert "for example G0, G1" in str(caught.value.hint)
+    with pytest.raises(UsageError) as caught:
+        opened.read(["g51"])
+    assert "Close to g51: G51" in str(caught.value.hint)
     with pytest.raises(UsageError, match="twice"):
         opened.read(["G1", "G1"])
 

@@ -169,10 +169,10 @@
     $("r").textContent = gene.r === null ? "never held out"
       : gene.low === null ? share(gene.r) : `${share(gene.r)} (95 %: ${share(gene.low)} to ${share(gene.high)})`;
     $("ceiling").textContent = share(gene.ceiling);
-    $("readable").textContent = { spot: "single spots", none: "no scale measured", "": "unknown" }[gene.readable_at]
+    $("readable").textContent = { spot: "single spots", none: "none of the scales tried", "": "unknown" }[gene.readable_at]
       ?? `${gene.readable_at}: average the prediction over them before reading it`;
     $("coverage").textContent = gene.coverage === null ? "unknown"
-      : `held ${Math.round(100 * gene.coverage)} % of held-out spots (80 % would be right)`;
+      : `held ${Math.round(100 * gene.coverage)} % of held-out spots (80 % would be right)${gene.coverage < 0.6 ? ": its spread is too narrow, read where it is high and not its level" : ""}`;
     const at = (value) => 200 * Math.min(Math.max(value ?? 0, 0), 1);
     $("interval-band").setAttribute("x", at(gene.low));
     $("interval-band").setAttribute("width", gene.low === null ? 0 : at(gene.high) - at(gene.low));
