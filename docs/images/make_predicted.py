@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import hypergene
-from hypergene.report.gene_map import draw_gene_map
 
 GENES = ["GNAS", "CD74", "FASN", "FN1"]
 
@@ -19,7 +18,7 @@ GENES = ["GNAS", "CD74", "FASN", "FN1"]
 def main(model: str, slide: str, picture: str) -> None:
     """Predict the section and draw the genes side by side."""
     adata = hypergene.predict(slide, model=model, mpp=0.69, genes=tuple(GENES))
-    figure = draw_gene_map(adata, GENES)
+    figure = hypergene.plot(adata, "genes", genes=GENES, image=False)
     figure.savefig(Path(picture), dpi=110)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pooch
 
-from hypergene.output import atomic_path, read_anndata
+from hypergene.output import atomic_path
 from hypergene.pipeline.outcome import Outcome
 from hypergene.pipeline.painted import paint_slide
+from hypergene.pipeline.plot import plot
 from hypergene.pipeline.predict import PredictOptions, predict_to_file
-from hypergene.report.gene_map import draw_gene_map, most_reliable_genes
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ SAMPLE_URL = (
 )
 SAMPLE_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
 _FETCH_TIMEOUT_S = 10
-_GENES_DRAWN = 4
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,7 @@ def demo(slide: Path | None, out: Path, options: DemoOptions) -> tuple[Outcome, 
     with atomic_path(picture, overwrite=options.overwrite) as draft:
         outcome = predict_to_file(sample, out, wanted)
         assert outcome.output is not None  # predict_to_file raises where it fails
-        adata = read_anndata(outcome.output)
-        genes = most_reliable_genes(adata, _GENES_DRAWN)
-        figure = draw_gene_map(
-            adata, genes, background=True, title=f"Predicted expression, {sample.name}"
-        )
+        figure = plot(outcome.output, "genes", title=f"Predicted expression, {sample.name}")
         figure.savefig(draft, format="png", dpi=150)
     return outcome, picture
 

@@ -90,7 +90,6 @@ def gene_panel(
     gene: str,
     *,
     layer: Layer = "mean",
-    colormap: str | None = None,
 ) -> Panel:
     """Draw a gene's predicted expression, or with the layer ``"std"`` its spread, over tissue.
 
@@ -98,7 +97,7 @@ def gene_panel(
     """
 
     def draw(axes: Axes) -> None:
-        cmap = colormap or ("viridis" if layer == "mean" else "cividis")
+        cmap = "viridis" if layer == "mean" else "cividis"
         values = _column(adata, gene, layer)
         shown = spots.draw(axes, array=values, cmap=_with_unknown(cmap))
         shown.set_clim(*limits(values))

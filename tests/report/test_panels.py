@@ -11,8 +11,8 @@ from matplotlib.collections import Collection, EllipseCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hypergene.errors import UsageError
-from hypergene.report.gene_map import draw_gene_map, most_reliable_genes
+from hypergene.report.panels import draw_panels, gene_panel
+from hypergene.report.spot_axes import SpotAxes
 
 GREEN = (10, 200, 30)
 
@@ -38,6 +38,12 @@ def adata() -> AnnData:
     return made
 
 
+def draw(adata: AnnData, genes: list[str], *, background: bool = False) -> Figure:
+    spots = SpotAxes.of(adata, background=background)
+    panels = [gene_panel(adata, spots, gene) for gene in genes]
+    return draw_panels(panels, tallness=spots.tallness, title=None)
+
+
 def pixels(figure: Figure) -> np.ndarray:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=60)
@@ -56,12 +62,12 @@ def spots_of(figure: Figure, panel: int) -> Collection:
 
 
 def test_without_a_background_no_pixel_of_the_slide_is_shown(adata: AnnData) -> None:
-    assert share_of_green(draw_gene_map(adata, ["ERBB2"], background=False)) == 0
-    assert share_of_green(draw_gene_map(adata, ["ERBB2"], background=True)) > 0.1
+    assert share_of_green(draw(adata, ["ERBB2"], background=False)) == 0
+    assert share_of_green(draw(adata, ["ERBB2"], background=True)) > 0.1
 
 
 def test_each_gene_has_its_panel_its_values_and_a_bar_with_the_units(adata: AnnData) -> None:
-    figure = draw_gene_map(adata, ["KRT5", "ERBB2"])
+    figure = draw(adata, ["KRT5", "ERBB2"])
     assert [axes.get_title() for axes in figure.axes[:2]] == ["KRT5", "ERBB2"]
     assert np.array_equal(spots_of(figure, 0).get_array(), adata.X[:, 1])
     assert np.array_equal(spots_of(figure, 1).get_array(), adata.X[:, 0])
@@ -69,7 +75,7 @@ def test_each_gene_has_its_panel_its_values_and_a_bar_with_the_units(adata: AnnD
 
 
 def test_spots_are_drawn_in_their_size_at_their_place(adata: AnnData) -> None:
-    figure = draw_gene_map(adata, ["ERBB2"])
+    figure = draw(adata, ["ERBB2"])
     spots = spots_of(figure, 0)
     assert isinstance(spots, EllipseCollection)
     assert np.array_equal(spots.get_offsets(), adata.obsm["spatial"])
@@ -84,7 +90,7 @@ def test_spots_are_drawn_in_their_size_at_their_place(adata: AnnData) -> None:
 @pytest.mark.parametrize("turn", [0.0, 30.0])
 def test_bins_are_squares_of_their_side_and_turn(adata: AnnData, turn: float) -> None:
     adata.uns["hypergene"]["layout"] = {"shape": "square", "orientation_deg": turn}
-    spots = spots_of(draw_gene_map(adata, ["ERBB2"]), 0)
+    spots = spots_of(draw(adata, ["ERBB2"]), 0)
     assert isinstance(spots, PolyCollection)
     corners = spots.get_paths()[0].vertices[:4]
     sides = np.diff(np.vstack([corners, corners[:1]]), axis=0)
@@ -95,33 +101,27 @@ def test_bins_are_squares_of_their_side_and_turn(adata: AnnData, turn: float) ->
 
 
 def test_sparse_and_dense_tables_look_the_same(adata: AnnData) -> None:
-    dense = pixels(draw_gene_map(adata, ["KRT5"]))
+    dense = pixels(draw(adata, ["KRT5"]))
     adata.X = sp.csr_matrix(adata.X)
-    assert np.array_equal(pixels(draw_gene_map(adata, ["KRT5"])), dense)
+    assert np.array_equal(pixels(draw(adata, ["KRT5"])), dense)
 
 
 def test_a_gene_that_does_not_vary_is_drawn_too(adata: AnnData) -> None:
-    assert pixels(draw_gene_map(adata, ["FLAT"])).min() < 200
+    assert pixels(draw(adata, ["FLAT"])).min() < 200
 
 
-def test_an_unknown_gene_is_named(adata: AnnData) -> None:
-    with pytest.raises(UsageError, match="NOGENE") as error:
-        draw_gene_map(adata, ["ERBB2", "NOGENE"])
-    assert "ERBB2" in (error.value.hint or "")
-    with pytest.raises(UsageError, match="No gene"):
-        draw_gene_map(adata, [])
+def test_what_is_known_of_a_gene_stands_above_it(adata: AnnData) -> None:
+    def title() -> str:
+        return draw(adata, ["FLAT"]).axes[0].get_title()
 
-
-def test_the_most_reliable_genes_are_those_of_the_model(adata: AnnData) -> None:
-    assert most_reliable_genes(adata, 2) == ["ERBB2", "KRT5"], "those that vary, without a column"
+    assert title() == "FLAT"
     adata.var["heldout_pcc"] = [0.1, np.nan, 0.4]
-    assert most_reliable_genes(adata, 2) == ["FLAT", "ERBB2"]
-    assert most_reliable_genes(adata, 9) == ["FLAT", "ERBB2", "KRT5"]
-    title = draw_gene_map(adata, ["FLAT"]).axes[0].get_title()
-    assert title == "FLAT  (held-out r = 0.40)"
+    assert title() == "FLAT  (held-out r = 0.40)"
+    adata.var["reliability"] = ["C", "refuse", "B"]
+    assert title() == "FLAT  (class B, held-out r = 0.40)"
 
 
 def test_the_scale_bar_is_a_round_number_of_micrometres(adata: AnnData) -> None:
     # 1,200 px at 0.5 µm/px are 600 µm across; a quarter of that holds 100 µm.
-    texts = [text.get_text() for text in draw_gene_map(adata, ["ERBB2"]).axes[0].texts]
+    texts = [text.get_text() for text in draw(adata, ["ERBB2"]).axes[0].texts]
     assert texts == ["100 µm"]
