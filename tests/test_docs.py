@@ -136,7 +136,7 @@ def test_every_key_of_a_prediction_is_in_the_output_format(
     text = (DOCS / "output-format.md").read_text()
     (library,) = adata.uns["spatial"].values()
     named = [
-        *(f'layers["{key}"]' for key in adata.layers),
+        *(f'layers["{key}"]' for key in adata.layers if key),
         *(f'obs["{key}"]' for key in adata.obs),
         *(f'var["{key}"]' for key in adata.var),
         *(f'obsm["{key}"]' for key in adata.obsm),

@@ -90,7 +90,7 @@ def test_the_file_is_the_canonical_anndata(
     assert np.isfinite(adata.X).all()
     assert (adata.X >= 0).all()
     assert adata.X.std(axis=0).min() > 0.05  # or no test here would see a difference
-    assert list(adata.layers) == ["std"]
+    assert [name for name in adata.layers if name] == ["std"]  # anndata 0.13 counts X as None
     assert adata.layers["std"].dtype == np.float32
     assert (adata.layers["std"] > 0).all()
 

@@ -149,14 +149,14 @@ class Stored:
     def length(self, frame: str) -> int:
         """Return the number of rows of ``obs``, ``var`` or ``raw/var``; reads nothing."""
         with _reading(self.name):
-            return int(self._index(frame).shape[0])
+            return int(_values(self._index(frame)).shape[0])
 
     def names(self, frame: str) -> pd.Index:
         """Read the index of a data frame as text."""
         with _reading(self.name):
             index = self._index(frame)
-            self._admit(index, frame)
-            self._refuse_gaps(index, frame)
+            self._admit(_values(index), frame)
+            self._refuse_gaps(_values(index), frame)
             values = np.asarray(read_elem(index)).astype(object)
             return pd.Index([str(value) for value in values], dtype=object)
 
@@ -303,6 +303,11 @@ class Stored:
             f"{key} of {self.name} is no valid sparse matrix.",
             hint="The file is damaged: copy or write it again.",
         )
+
+
+def _values(index: Any) -> Any:
+    """Return the array of an index; anndata 0.13 puts a mask beside it, with pandas 3."""
+    return index["values"] if isinstance(index, h5py.Group | zarr.Group) else index
 
 
 def _arrays(element: Any) -> Iterator[Any]:
