@@ -18,7 +18,7 @@ GENES = ["GNAS", "CD74", "FASN", "FN1"]
 def main(model: str, slide: str, picture: str) -> None:
     """Predict the section and draw the genes side by side."""
     adata = hypergene.predict(slide, model=model, mpp=0.69, genes=tuple(GENES))
-    figure = hypergene.plot(adata, "genes", genes=GENES, image=False)
+    figure = hypergene.plot(adata, "genes", genes=GENES, image=False, title="HER2ST C3")
     figure.savefig(Path(picture), dpi=110)
 
 
