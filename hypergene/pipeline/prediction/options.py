@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from hypergene.errors import UsageError
 from hypergene.pipeline.options import as_tuple
+from hypergene.spots import layout_named
 from hypergene.zoo import DEFAULT_MODEL
 
 Dtype = Literal["float16", "float32"]
@@ -92,6 +93,8 @@ class PredictOptions:
         object.__setattr__(self, "model", os.fspath(self.model))
         if self.coords is not None:
             object.__setattr__(self, "coords", Path(self.coords))
+        if self.layout is not None:  # a slip is said before any work, and before a comparison
+            layout_named(self.layout, diameter_um=self.diameter_um, pitch_um=self.pitch_um)
         if self.genes is not None:
             object.__setattr__(self, "genes", as_tuple(self.genes))
         if self.dtype not in get_args(Dtype):

@@ -189,6 +189,13 @@ def test_other_options_are_refused_before_any_work(
     assert contents(finished.out) == before
 
 
+def test_a_slip_in_an_option_is_said_before_it_is_compared_with_what_was_made(
+    options: PredictOptions,
+) -> None:
+    with pytest.raises(UsageError, match="no layout 'visum'"):
+        replace(options, layout="visum")
+
+
 def test_a_sheet_names_its_outputs(
     finished: Finished,
     slides: Path,
