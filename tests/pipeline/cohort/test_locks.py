@@ -162,15 +162,15 @@ def test_of_several_that_find_the_same_dead_locks_each_goes_to_one(tmp_path: Pat
         leave(tmp_path, dead, f"{name}.1.lock")
     forking = multiprocessing.get_context("fork")
     got = forking.Queue()
-    holding = forking.Event()
+    # Nobody leaves before all have tried: the locks of one that is gone are free again.
+    all_tried = forking.Barrier(4)
     processes = [
-        forking.Process(target=lambda: (_take_all(tmp_path, names, got), holding.wait(20)))
+        forking.Process(target=lambda: (_take_all(tmp_path, names, got), all_tried.wait(60)))
         for _ in range(4)
     ]
     for process in processes:
         process.start()
     taken = [got.get(timeout=20) for _ in names]
-    holding.set()
     for process in processes:
         process.join()
     assert sorted(taken) == sorted(names)
