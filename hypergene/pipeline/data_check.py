@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from hypergene.pipeline.checks.section import SectionCheck, check_section
 from hypergene.pipeline.checks.table import platforms_text, table_text, verdicts_text
 from hypergene.pipeline.checks.twins import find_twins, same_slides, twin_verdicts
 from hypergene.pipeline.checks.verdict import Level, Verdict
+from hypergene.pipeline.quiet import quiet
 from hypergene.report.contact_sheet import Card, draw_contact_sheet, panel_size_px
 from hypergene.st import Sample, read_samples
 
@@ -170,23 +171,12 @@ def _look_at_all(
 ) -> list[SectionCheck]:
     number = sum(sample.slide is not None for sample in samples)
     picture_px = panel_size_px(number) if with_pictures else None
-    with _verdicts_only():
+    # The verdicts say what the readers would log.
+    with quiet("hypergene.st", logging.ERROR):
         return [
             check_section(sample, mpp=options.mpp, picture_px=picture_px)
             for sample in tqdm(samples, desc="data check", unit="sample", disable=None)
         ]
-
-
-@contextmanager
-def _verdicts_only() -> Iterator[None]:
-    """Keep readers from logging what the verdicts say once more."""
-    readers = logging.getLogger("hypergene.st")
-    before = readers.level
-    readers.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        readers.setLevel(before)
 
 
 def _conclude(found: Sequence[SectionCheck]) -> DataCheck:

@@ -6,13 +6,13 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from hypergene.pipeline.doctor.finding import Finding
 from hypergene.pipeline.painted import paint_slide
+from hypergene.pipeline.quiet import quiet
 from hypergene.zoo import DEFAULT_MODEL, bundled_models, verify_model
 
 _SIDE_PX, _MPP = 800, 1.0
@@ -42,7 +42,7 @@ def _prediction() -> Finding:
     with tempfile.TemporaryDirectory(prefix="hypergene-doctor-") as folder:
         slide = paint_slide(Path(folder) / "painted.tiff", size_px=_SIDE_PX, mpp=_MPP)
         start = time.perf_counter()
-        with _quiet():
+        with quiet("hypergene.pipeline", logging.CRITICAL):  # what it thinks of painted tissue
             adata = predict(slide, model=DEFAULT_MODEL)
         seconds = time.perf_counter() - start
     spots, genes = adata.shape
@@ -63,15 +63,3 @@ def _prediction() -> Finding:
             facts=facts,
         )
     return Finding("model", "predict", "pass", told, facts=facts)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep a prediction from telling what it thinks of a painted slide."""
-    log = logging.getLogger("hypergene.pipeline")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
